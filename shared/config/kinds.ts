@@ -1,0 +1,115 @@
+import { isIP } from 'node:net';
+
+/** One environment variable: how its text is read, what it is when absent, and what it is for. */
+export interface Variable<T> {
+  /** As the documentation's tables say it: `string`, `int`, `bool`, `url`, `host:port`. */
+  readonly type: string;
+  readonly default: T;
+  readonly about: string;
+  readonly secret: boolean;
+  /** Reads a non-empty text. The error's message completes the sentence "VARIABLE …". */
+  read(text: string): T;
+}
+
+interface Common<T> {
+  default: T;
+  about: string;
+}
+
+export function string<const D extends string | undefined>(
+  options: Common<D> & { oneOf?: readonly string[]; secret?: boolean },
+): Variable<string | D> {
+  const { oneOf } = options;
+  return {
+    type: oneOf ? oneOf.join(' \\| ') : 'string',
+    default: options.default,
+    about: options.about,
+    secret: options.secret ?? false,
+    read(text) {
+      if (oneOf && !oneOf.includes(text)) throw new Error(`is ${JSON.stringify(text)}; it takes ${oneOf.join(', ')}`);
+      return text;
+    },
+  };
+}
+
+export function int<const D extends number | undefined>(
+  options: Common<D> & { min: number; max?: number },
+): Variable<number | D> {
+  const max = options.max ?? 2_147_483_647;
+  return {
+    type: 'int',
+    default: options.default,
+    about: options.about,
+    secret: false,
+    read(text) {
+      const value = Number(text);
+      if (!/^[+-]?\d+$/.test(text) || value < options.min || value > max) {
+        throw new Error(`is ${JSON.stringify(text)}; it takes a whole number from ${options.min} to ${max}`);
+      }
+      return value;
+    },
+  };
+}
+
+const truths: Record<string, boolean> = { true: true, '1': true, false: false, '0': false };
+
+export function bool(options: Common<boolean>): Variable<boolean> {
+  return {
+    type: 'bool',
+    default: options.default,
+    about: options.about,
+    secret: false,
+    read(text) {
+      const value = truths[text.toLowerCase()];
+      if (value === undefined) throw new Error(`is ${JSON.stringify(text)}; it takes true or false`);
+      return value;
+    },
+  };
+}
+
+/** An absolute http or https address without credentials in it. */
+export function url<const D extends string | undefined>(options: Common<D>): Variable<string | D> {
+  return {
+    type: 'url',
+    default: options.default,
+    about: options.about,
+    secret: false,
+    read(text) {
+      const parsed = URL.canParse(text) ? new URL(text) : undefined;
+      if (!parsed || !/^https?:$/.test(parsed.protocol)) {
+        throw new Error('is no address; it takes http://host:port or https://host:port');
+      }
+      if (parsed.username !== '' || parsed.password !== '') throw new Error('must not carry credentials');
+      return text.replace(/\/+$/, '');
+    },
+  };
+}
+
+/** `host:port`; `:port` means every interface, as Go services write it. */
+export function address<const D extends string | undefined>(options: Common<D>): Variable<string | D> {
+  return {
+    type: 'host:port',
+    default: options.default,
+    about: options.about,
+    secret: false,
+    read(text) {
+      splitAddress(text);
+      return text;
+    },
+  };
+}
+
+/** @returns host (empty for "every interface") and port of `host:port` or `[v6]:port`. */
+export function splitAddress(text: string): { host: string; port: number } {
+  const [, bracketed, plain, digits] = /^(?:\[([^\]]+)\]|([^:\s]*)):(\d{1,5})$/.exec(text) ?? [];
+  const port = Number(digits);
+  if (digits === undefined || port > 65_535 || (bracketed !== undefined && isIP(bracketed) !== 6)) {
+    throw new Error(`is ${JSON.stringify(text)}; it takes host:port`);
+  }
+  return { host: bracketed ?? plain ?? '', port };
+}
+
+/** Whether a host name means this machine alone, so that unencrypted traffic to it stays here. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}

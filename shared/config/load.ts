@@ -1,0 +1,119 @@
+import { MatcherError } from '../errors.ts';
+import { tryCanonicalTenantId } from '../tenancy/tenant-id.ts';
+import { isLoopback, type Variable } from './kinds.ts';
+import { type Settings, type VariableName, variables } from './variables.ts';
+
+/** What a process does, which decides what it must be told. */
+export type Role = 'worker' | 'tenant-manager' | 'client' | 'publisher';
+
+type Required = Partial<Record<VariableName, string>>;
+
+export interface ConfigProblem {
+  variable: string;
+  problem: string;
+}
+
+/** Everything that is wrong with the configuration, at once and by variable. */
+export class ConfigError extends MatcherError {
+  readonly problems: readonly ConfigProblem[];
+
+  constructor(problems: readonly ConfigProblem[]) {
+    const lines = problems.map((p) => `  ${p.variable} ${p.problem}`).join('\n');
+    super(
+      'INVALID_CONFIG',
+      `The configuration has ${problems.length} problem${problems.length > 1 ? 's' : ''}:\n${lines}`,
+    );
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads every setting from `env`. An empty variable counts as absent. Connects to nothing.
+ *
+ * @throws ConfigError with all problems.
+ */
+export function loadSettings(role: Role, env: NodeJS.ProcessEnv = process.env): Settings {
+  const problems: ConfigProblem[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, variable] of Object.entries(variables) as [VariableName, Variable<unknown>][]) {
+    const text = env[name]?.trim();
+    values[name] = variable.default;
+    if (text === undefined || text === '') continue;
+    try {
+      values[name] = variable.read(text);
+    } catch (error) {
+      problems.push({ variable: name, problem: (error as Error).message });
+    }
+  }
+  const settings = values as Settings;
+  const unreadable = new Set(problems.map((p) => p.variable));
+  for (const [name, reason] of Object.entries(required(role, settings))) {
+    if (settings[name as VariableName] === undefined && !unreadable.has(name)) {
+      problems.push({ variable: name, problem: `is required ${reason}` });
+    }
+  }
+  problems.push(...contradictions(settings));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return settings;
+}
+
+/** The variables without which a process of that role cannot work, each with the reason. */
+function required(role: Role, settings: Settings): Required {
+  const postgres = (reason: string): Required => ({
+    POSTGRES_HOST: reason,
+    POSTGRES_USER: reason,
+    POSTGRES_PASSWORD: reason,
+    POSTGRES_DB: reason,
+  });
+  const rabbitmq = (reason: string): Required => ({
+    RABBITMQ_HOST: reason,
+    RABBITMQ_USER: reason,
+    RABBITMQ_PASSWORD: reason,
+  });
+  if (role === 'tenant-manager') {
+    const reason = 'by the Tenant Manager';
+    return {
+      ...postgres(reason),
+      ...rabbitmq(reason),
+      RABBITMQ_MANAGEMENT_URL: reason,
+      MULTI_TENANT_SERVICE_API_KEY: reason,
+      MULTI_TENANT_ENVIRONMENT: reason,
+    };
+  }
+  const multi = 'when MULTI_TENANT_ENABLED is true';
+  const single = 'when MULTI_TENANT_ENABLED is false';
+  const tenants: Required = settings.MULTI_TENANT_ENABLED
+    ? { MULTI_TENANT_URL: multi, MULTI_TENANT_SERVICE_API_KEY: multi }
+    : { ...postgres(single), ...rabbitmq(single) };
+  if (role === 'publisher') return tenants;
+  const objects: Required = { OBJECT_STORAGE_BUCKET: 'for files and exports' };
+  if (role === 'client') return { ...tenants, ...objects };
+  return {
+    ...tenants,
+    ...objects,
+    REDIS_HOST: 'by every worker',
+    ...(settings.MULTI_TENANT_REDIS_HOST ? { MULTI_TENANT_ENVIRONMENT: 'when MULTI_TENANT_REDIS_HOST is set' } : {}),
+  };
+}
+
+/** Settings that are well-formed, each on its own, and can't be meant together. */
+function contradictions(settings: Settings): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const { MULTI_TENANT_URL: managerUrl } = settings;
+  if (managerUrl?.startsWith('http:') && !settings.MULTI_TENANT_ALLOW_INSECURE_HTTP) {
+    if (!isLoopback(new URL(managerUrl).hostname)) {
+      const problem = 'is plain http and not on this machine; use https or set MULTI_TENANT_ALLOW_INSECURE_HTTP=true';
+      problems.push({ variable: 'MULTI_TENANT_URL', problem });
+    }
+  }
+  if (tryCanonicalTenantId(settings.DEFAULT_TENANT_ID) === undefined) {
+    problems.push({ variable: 'DEFAULT_TENANT_ID', problem: 'is no tenant identifier' });
+  }
+  const keys = ['OBJECT_STORAGE_ACCESS_KEY_ID', 'OBJECT_STORAGE_SECRET_ACCESS_KEY'] as const;
+  for (const [one, other] of [keys, keys.toReversed()] as [VariableName, VariableName][]) {
+    if (settings[one] === undefined && settings[other] !== undefined) {
+      problems.push({ variable: one, problem: `is required together with ${other}` });
+    }
+  }
+  return problems;
+}

@@ -1,0 +1,119 @@
+import { address, bool, int, string, url, type Variable } from './kinds.ts';
+
+/**
+ * Every environment variable that a process of this product reads. The names and defaults are the interface that
+ * existing deployments configure; a new one is added here and nowhere else.
+ */
+export const variables = {
+  ENV_NAME: string({ default: 'development', about: 'Name of the deployment, carried by every log line.' }),
+  LOG_LEVEL: string({
+    default: 'info',
+    oneOf: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    about: 'Least severe log line that is written.',
+  }),
+  SERVER_ADDRESS: address({ default: ':4018', about: 'Where the process serves /health and /ready.' }),
+
+  MULTI_TENANT_ENABLED: bool({ default: false, about: 'Master switch for multi-tenant mode.' }),
+  MULTI_TENANT_URL: url({ default: undefined, about: 'Base URL of the Tenant Manager service.' }),
+  MULTI_TENANT_SERVICE_API_KEY: string({
+    default: undefined,
+    secret: true,
+    about: 'API key for authenticating with the Tenant Manager.',
+  }),
+  MULTI_TENANT_ALLOW_INSECURE_HTTP: bool({
+    default: false,
+    about: 'Allow a plain http MULTI_TENANT_URL that is not on this machine.',
+  }),
+  MULTI_TENANT_ENVIRONMENT: string({
+    default: undefined,
+    about: 'Environment label: names the channel of tenant events and the path of secrets.',
+  }),
+  MULTI_TENANT_MAX_TENANT_POOLS: int({ default: 100, min: 1, about: 'Maximum concurrent tenant connection pools.' }),
+  MULTI_TENANT_IDLE_TIMEOUT_SEC: int({ default: 300, min: 1, about: 'Seconds before an idle tenant pool is evicted.' }),
+  MULTI_TENANT_TIMEOUT: int({ default: 30, min: 1, about: 'HTTP timeout (seconds) for Tenant Manager API calls.' }),
+  MULTI_TENANT_CACHE_TTL_SEC: int({
+    default: 120,
+    min: 1,
+    about: 'How long (seconds) tenant config is cached before refreshing from the Tenant Manager.',
+  }),
+  MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC: int({
+    default: 30,
+    min: 1,
+    about: 'Interval (seconds) at which the list of active tenants is compared with what is running.',
+  }),
+  MULTI_TENANT_REDIS_HOST: string({ default: undefined, about: 'Redis host for event-driven tenant discovery.' }),
+  MULTI_TENANT_REDIS_PORT: int({ default: 6379, min: 1, max: 65_535, about: 'Redis port for tenant discovery.' }),
+  MULTI_TENANT_REDIS_PASSWORD: string({
+    default: undefined,
+    secret: true,
+    about: 'Redis password for tenant discovery.',
+  }),
+  MULTI_TENANT_REDIS_TLS: bool({ default: false, about: 'Enable TLS for tenant discovery Redis.' }),
+  DEFAULT_TENANT_ID: string({
+    default: '11111111-1111-1111-1111-111111111111',
+    about: 'The one tenant of single-tenant mode.',
+  }),
+  DEFAULT_TENANT_SLUG: string({ default: 'default', about: 'Slug of the one tenant of single-tenant mode.' }),
+
+  POSTGRES_HOST: string({ default: undefined, about: 'PostgreSQL of single-tenant mode and of the Tenant Manager.' }),
+  POSTGRES_PORT: int({ default: 5432, min: 1, max: 65_535, about: 'PostgreSQL port.' }),
+  POSTGRES_USER: string({ default: undefined, about: 'PostgreSQL role.' }),
+  POSTGRES_PASSWORD: string({ default: undefined, secret: true, about: 'Password of the PostgreSQL role.' }),
+  POSTGRES_DB: string({ default: undefined, about: 'PostgreSQL database.' }),
+  POSTGRES_SSLMODE: string({
+    default: 'require',
+    oneOf: ['disable', 'require', 'verify-ca', 'verify-full'],
+    about: 'TLS towards PostgreSQL; "disable" has to be asked for.',
+  }),
+  POSTGRES_MAX_OPEN_CONNS: int({ default: 25, min: 1, about: 'Connections of one tenant pool at most.' }),
+  POSTGRES_MAX_IDLE_CONNS: int({ default: 5, min: 0, about: 'Connections a tenant pool keeps open without work.' }),
+  POSTGRES_CONNECT_TIMEOUT_SEC: int({ default: 10, min: 1, about: 'Seconds for a connection to PostgreSQL.' }),
+  POSTGRES_QUERY_TIMEOUT_SEC: int({ default: 30, min: 1, about: 'Seconds for a query that is no bulk work.' }),
+
+  REDIS_HOST: address({ default: undefined, about: 'Redis (host:port) of the tenants’ key spaces.' }),
+  REDIS_PASSWORD: string({ default: undefined, secret: true, about: 'Password of that Redis.' }),
+  REDIS_DB: int({ default: 0, min: 0, about: 'Database number in that Redis.' }),
+  REDIS_TLS: bool({ default: false, about: 'TLS towards that Redis.' }),
+
+  RABBITMQ_HOST: string({ default: undefined, about: 'RabbitMQ of single-tenant mode and of the Tenant Manager.' }),
+  RABBITMQ_PORT: int({ default: 5672, min: 1, max: 65_535, about: 'RabbitMQ port.' }),
+  RABBITMQ_USER: string({ default: undefined, about: 'RabbitMQ user.' }),
+  RABBITMQ_PASSWORD: string({ default: undefined, secret: true, about: 'Password of the RabbitMQ user.' }),
+  RABBITMQ_VHOST: string({ default: '/', about: 'RabbitMQ vhost of single-tenant mode.' }),
+  RABBITMQ_MANAGEMENT_URL: url({
+    default: undefined,
+    about: 'Management API with which the Tenant Manager creates vhosts and users.',
+  }),
+
+  OBJECT_STORAGE_ENDPOINT: url({ default: undefined, about: 'S3 endpoint; absent means AWS.' }),
+  OBJECT_STORAGE_REGION: string({ default: 'us-east-1', about: 'S3 region.' }),
+  OBJECT_STORAGE_BUCKET: string({ default: undefined, about: 'Bucket that holds every tenant under its prefix.' }),
+  OBJECT_STORAGE_ACCESS_KEY_ID: string({
+    default: undefined,
+    secret: true,
+    about: 'S3 access key; absent means the AWS SDK’s own chain of credentials.',
+  }),
+  OBJECT_STORAGE_SECRET_ACCESS_KEY: string({ default: undefined, secret: true, about: 'S3 secret key.' }),
+  OBJECT_STORAGE_USE_PATH_STYLE: bool({ default: true, about: 'Bucket in the path instead of the host name.' }),
+
+  EXPORT_PRESIGN_EXPIRY_SEC: int({
+    default: 3600,
+    min: 1,
+    max: 604_800,
+    about: 'How long (seconds) the link to an export works.',
+  }),
+  JOB_SLOTS: int({ default: 4, min: 1, max: 1000, about: 'Jobs that one process works on at the same time.' }),
+  JOB_MAX_ATTEMPTS: int({ default: 5, min: 1, max: 100, about: 'Attempts at a job before it is a dead letter.' }),
+  JOB_LEASE_SEC: int({
+    default: 15,
+    min: 3,
+    about: 'How long (seconds) a job stays with a process that stopped renewing its claim.',
+  }),
+  DRAIN_TIMEOUT_SEC: int({ default: 25, min: 0, about: 'How long (seconds) running jobs may finish after SIGTERM.' }),
+} satisfies Record<string, Variable<unknown>>;
+
+type ValueOf<V> = V extends Variable<infer T> ? T : never;
+export type VariableName = keyof typeof variables;
+
+/** All settings by the variable's own name, so that what the operator wrote is what the code says. */
+export type Settings = { readonly [K in VariableName]: ValueOf<(typeof variables)[K]> };

@@ -1,0 +1,59 @@
+/**
+ * What may be done about a failure. One vocabulary for the whole product: the job consumer maps it to a delivery's
+ * fate, the command line to an exit status.
+ *
+ * - `transient`: the same job may succeed later; it is retried after a growing delay, and an attempt is charged.
+ * - `permanent`: it will fail the same way every time; the job goes to the dead letters.
+ * - `not-now`: nothing is wrong with the job (its context is busy, its database is away); it waits, and no attempt is charged.
+ */
+export type Remedy = 'transient' | 'permanent' | 'not-now';
+
+export interface ErrorDetails {
+  /** What the reader can do about it: one sentence, shown after the message. */
+  hint?: string;
+  remedy?: Remedy;
+  cause?: unknown;
+}
+
+/** An error with a stable `code`. Messages never hold secrets, connection strings or the body of a message. */
+export class MatcherError extends Error {
+  readonly code: string;
+  readonly remedy: Remedy;
+  readonly hint: string | undefined;
+
+  constructor(code: string, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.remedy = details.remedy ?? 'permanent';
+    this.hint = details.hint;
+  }
+}
+
+/** SQLSTATE classes in which PostgreSQL says that the statement or the data is at fault, not the moment. */
+const permanentSqlClasses = new Set(['22', '23', '42']);
+
+/** What to do about any error at all; the one place where foreign errors are classed. */
+export function remedyFor(error: unknown): Remedy {
+  if (error instanceof MatcherError) return error.remedy;
+  const code = errorCode(error);
+  if (/^[0-9A-Z]{5}$/.test(code) && permanentSqlClasses.has(code.slice(0, 2))) return 'permanent';
+  // A bug, except that fetch reports a network's failure as a TypeError with a cause.
+  const bug = error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+  if (bug && error.cause === undefined) return 'permanent';
+  return 'transient';
+}
+
+/** The stable code of any error: ours, the driver's or the system's, else `INTERNAL`. */
+export function errorCode(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return 'INTERNAL';
+  const { code, name } = error as { code?: unknown; name?: unknown };
+  if (typeof code === 'string' && code !== '') return code;
+  // The AWS SDK names its errors instead of coding them.
+  if (typeof name === 'string' && name !== '' && name !== 'Error') return name;
+  return 'INTERNAL';
+}
+
+export function errorMessage(error: unknown): string {
+  return error instanceof Error ? error.message || errorCode(error) : String(error);
+}

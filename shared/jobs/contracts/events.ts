@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import type { JobType } from './job-types.ts';
+import { jobResults } from './results.ts';
+
+/** How a job's end is announced on the topic exchange `matcher.events`; the routing key is the event's type. */
+export const completionEvents = {
+  'context.apply': { completed: 'context.applied', failed: 'context.apply_failed' },
+  'ingestion.run': { completed: 'ingestion.completed', failed: 'ingestion.failed' },
+  'matching.run': { completed: 'matching.run_completed', failed: 'matching.run_failed' },
+  'export.run': { completed: 'export.completed', failed: 'export.failed' },
+} as const satisfies Record<JobType, { completed: string; failed: string }>;
+
+export const progressEvent = 'job.progress';
+
+/** Of every event. The message's `messageId` is the `eventId`: whoever receives one twice can tell. */
+const envelope = {
+  eventId: z.uuid(),
+  eventType: z.string(),
+  tenantId: z.string(),
+  tenantSlug: z.string(),
+  jobId: z.string(),
+  timestamp: z.iso.datetime(),
+};
+
+export const progress = z.strictObject({
+  stage: z.string().describe('What the job does now: loading, matching, writing.'),
+  done: z.int().min(0),
+  total: z.int().min(0).nullable(),
+});
+export type Progress = z.infer<typeof progress>;
+
+export const failure = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().nullable() });
+export type Failure = z.infer<typeof failure>;
+
+/** The schema of every event, by type. */
+export function eventSchemas(): Record<string, z.ZodType> {
+  const schemas: Record<string, z.ZodType> = {
+    [progressEvent]: z.strictObject({ ...envelope, progress }),
+  };
+  for (const [type, { completed, failed }] of Object.entries(completionEvents) as [
+    JobType,
+    { completed: string; failed: string },
+  ][]) {
+    schemas[completed] = z.strictObject({ ...envelope, result: jobResults[type] });
+    schemas[failed] = z.strictObject({ ...envelope, error: failure, attempt: z.int().min(0) });
+  }
+  return schemas;
+}

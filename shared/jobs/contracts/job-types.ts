@@ -1,0 +1,3 @@
+/** Every kind of job there is. The queue is `matcher.jobs.{type}`. */
+export const jobTypes = ['context.apply', 'ingestion.run', 'matching.run', 'export.run'] as const;
+export type JobType = (typeof jobTypes)[number];

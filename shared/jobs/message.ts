@@ -1,0 +1,91 @@
+import { createHash } from 'node:crypto';
+import type { ConsumeMessage, Options } from 'amqplib';
+import { MatcherError } from '../errors.ts';
+import { type TenantId, tryCanonicalTenantId } from '../tenancy/tenant-id.ts';
+import { jobBodies, jobId, knownVersions } from './contracts/bodies.ts';
+import { type JobType, jobTypes } from './contracts/job-types.ts';
+
+export const tenantHeader = 'X-Tenant-ID';
+
+/** Larger bodies are refused unread: a job names its data, it does not carry them. */
+export const maxBodyBytes = 1024 * 1024;
+
+/** A message that turned out to be a job for this tenant. */
+export interface JobMessage {
+  readonly id: string;
+  readonly type: JobType;
+  /** Parsed, defaults filled in. */
+  readonly body: { version: number };
+  readonly bodySha256: Buffer;
+}
+
+/** The properties that make a message a job of that tenant. */
+export function jobProperties(id: string, type: JobType, tenantId: TenantId): Options.Publish & { messageId: string } {
+  return {
+    messageId: id,
+    type,
+    contentType: 'application/json',
+    timestamp: Math.floor(Date.now() / 1000),
+    headers: { [tenantHeader]: tenantId },
+  };
+}
+
+/**
+ * Reads a delivery from the queue of `type` in the vhost of `owner`.
+ *
+ * @throws MatcherError, always permanent: `TENANT_MISSING`, `TENANT_MISMATCH`, `JOB_TYPE_UNKNOWN`, `JOB_ID_INVALID`, `BODY_TOO_LARGE`,
+ *   `BODY_UNREADABLE`, `BODY_VERSION_UNKNOWN`, `BODY_INVALID`. Whose message it is, is decided before anything in it is read.
+ */
+export function readJobMessage(message: ConsumeMessage, type: JobType, owner: TenantId): JobMessage {
+  const { headers, messageId, type: said } = message.properties;
+  const header: unknown = headers?.[tenantHeader];
+  if (header === undefined || header === null || header === '') {
+    throw new MatcherError('TENANT_MISSING', `The message has no ${tenantHeader} header`, {
+      hint: `Publish every message with the header ${tenantHeader}.`,
+    });
+  }
+  if (tryCanonicalTenantId(header) !== owner) {
+    throw new MatcherError('TENANT_MISMATCH', `The message's ${tenantHeader} is not the tenant that owns this vhost`);
+  }
+  if (said !== type || !jobTypes.includes(type)) {
+    throw new MatcherError('JOB_TYPE_UNKNOWN', `The message's type property is not ${type}, the type of its queue`);
+  }
+  const id = jobId.safeParse(messageId);
+  if (!id.success) {
+    throw new MatcherError('JOB_ID_INVALID', 'The messageId property, the job’s id, is missing or malformed', {
+      hint: 'It takes a UUID, or 1 to 128 letters, digits, ".", "_", ":" and "-".',
+    });
+  }
+  return { id: id.data, type, ...readBody(message.content, type) };
+}
+
+function readBody(content: Buffer, type: JobType): Pick<JobMessage, 'body' | 'bodySha256'> {
+  if (content.length > maxBodyBytes) {
+    throw new MatcherError(
+      'BODY_TOO_LARGE',
+      `The body has ${content.length} bytes, at most ${maxBodyBytes} are taken`,
+      {
+        hint: 'Put data into the bucket and name its key.',
+      },
+    );
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(content));
+  } catch {
+    throw new MatcherError('BODY_UNREADABLE', 'The body is not JSON in UTF-8');
+  }
+  const { version } = (json ?? {}) as { version?: unknown };
+  if (!knownVersions.includes(version)) {
+    throw new MatcherError(
+      'BODY_VERSION_UNKNOWN',
+      `The body's version is none that this release knows (${knownVersions})`,
+    );
+  }
+  const parsed = jobBodies[type].safeParse(json);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.slice(0, 20).map((i) => `${i.path.join('.') || 'body'}: ${i.message}`);
+    throw new MatcherError('BODY_INVALID', `The body is no valid ${type}: ${problems.join('; ')}`);
+  }
+  return { body: parsed.data, bodySha256: createHash('sha256').update(JSON.stringify(parsed.data)).digest() };
+}

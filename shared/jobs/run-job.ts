@@ -1,0 +1,143 @@
+import { errorCode, errorMessage, MatcherError, type Remedy, remedyFor } from '../errors.ts';
+import type { Transaction } from '../postgres/tenant-database.ts';
+import type { TenantScope } from '../tenancy/tenant-scope.ts';
+import { completionEvents, type Failure } from './contracts/events.ts';
+import type { AnyJobDefinition } from './definition.ts';
+import type { JobMessage } from './message.ts';
+import { addToOutbox } from './outbox.ts';
+import { progressReporter } from './progress.ts';
+import { type Claim, claimJob, finishJob, releaseClaim, renewClaim } from './record.ts';
+
+/** What becomes of a delivery. */
+export type Fate =
+  /** Done, or failed for good and recorded so elsewhere: acknowledged. */
+  | { kind: 'settled' }
+  /** Put off: comes back after about `seconds`. */
+  | { kind: 'later'; seconds: number; failure?: Failure }
+  /** To the dead letters. */
+  | { kind: 'dead'; failure: Failure; attempt: number };
+
+export interface RunOptions {
+  leaseSec: number;
+  maxAttempts: number;
+  /** Names this process in the job's record. */
+  worker: string;
+  /** Aborted when the process must stop working. */
+  signal: AbortSignal;
+}
+
+/** Seconds until the next attempt, by the number of those made. */
+const retryDelays = [1, 5, 30];
+
+/** How long (seconds) to wait when it isn't the job's turn. */
+const notNowDelay = 1;
+
+const leaseLost = () => new MatcherError('LEASE_LOST', 'Another process has taken the job over', { remedy: 'not-now' });
+
+/** Works on one job, from claiming it to its recorded end. Errors become fates; what it throws is about the database itself. */
+export async function runJob(
+  definition: AnyJobDefinition,
+  message: JobMessage,
+  scope: TenantScope,
+  options: RunOptions,
+): Promise<Fate> {
+  const { db } = scope;
+  const outcome = await claimJob(db, message, options.leaseSec, options.worker);
+  if (outcome.kind === 'finished') return { kind: 'settled' };
+  if (outcome.kind === 'held') return { kind: 'later', seconds: Math.max(1, outcome.secondsLeft) };
+  if (outcome.kind === 'reused') {
+    const failure = failureOf(
+      new MatcherError('JOB_ID_REUSED', 'A job with this id exists, with another type or body'),
+    );
+    return { kind: 'dead', failure, attempt: 0 };
+  }
+  const { claim } = outcome;
+  const log = scope.log.child({ attempt: claim.attempt });
+  const lease = keepLease(scope, claim, options);
+  const started = performance.now();
+  try {
+    if (claim.attempt > options.maxAttempts) {
+      // Earlier attempts ended without a word: their processes died in them.
+      throw new MatcherError('ATTEMPTS_EXHAUSTED', `All ${options.maxAttempts} attempts ended without a result`);
+    }
+    const job = {
+      id: message.id,
+      attempt: claim.attempt,
+      body: message.body,
+      signal: lease.signal,
+      progress: progressReporter(scope, message.id),
+    };
+    const complete = await definition.run(job as never, { ...scope, log });
+    await db.transaction(async (tx) => {
+      const result = await complete(tx);
+      lease.signal.throwIfAborted();
+      await end(tx, scope, definition, claim, { state: 'SUCCEEDED', result });
+    });
+    log.info({ seconds: secondsSince(started) }, 'job done');
+    return { kind: 'settled' };
+  } catch (error) {
+    return await fail(error);
+  } finally {
+    lease.stop();
+  }
+
+  async function fail(thrown: unknown): Promise<Fate> {
+    // Work that was told to end may fail in any way; why it was told is what counts.
+    const error = lease.signal.aborted ? lease.signal.reason : thrown;
+    const failure = failureOf(error);
+    const remedy: Remedy = remedyFor(error);
+    const exhausted = remedy === 'transient' && claim.attempt >= options.maxAttempts;
+    if (remedy === 'permanent' || exhausted) {
+      log.error({ err: error, seconds: secondsSince(started), exhausted }, 'job failed');
+      await db.transaction((tx) => end(tx, scope, definition, claim, { state: 'FAILED', error: failure }));
+      return { kind: 'dead', failure, attempt: claim.attempt };
+    }
+    await releaseClaim(db, claim, failure, remedy === 'transient');
+    const seconds =
+      remedy === 'not-now' ? notNowDelay : (retryDelays[claim.attempt - 1] ?? (retryDelays.at(-1) as number));
+    if (remedy === 'transient') log.warn({ err: error, seconds }, 'job failed for now');
+    else log.info({ code: failure.code }, 'job put off');
+    return { kind: 'later', seconds, failure };
+  }
+}
+
+async function end(
+  tx: Transaction,
+  scope: TenantScope,
+  definition: AnyJobDefinition,
+  claim: Claim,
+  as: Parameters<typeof finishJob>[2],
+): Promise<void> {
+  if (!(await finishJob(tx, claim, as))) throw leaseLost();
+  const { completed, failed } = completionEvents[definition.type as keyof typeof completionEvents];
+  await addToOutbox(tx, scope, {
+    jobId: claim.jobId,
+    ...(as.state === 'SUCCEEDED'
+      ? { eventType: completed, result: as.result }
+      : { eventType: failed, error: as.error, attempt: claim.attempt }),
+  });
+}
+
+/** Renews the claim while the job runs. The signal is aborted when it is lost or when the process must stop. */
+function keepLease(scope: TenantScope, claim: Claim, options: RunOptions): { signal: AbortSignal; stop(): void } {
+  const lost = new AbortController();
+  const renew = async () => {
+    try {
+      if (!(await renewClaim(scope.db, claim, options.leaseSec))) lost.abort(leaseLost());
+    } catch (error) {
+      // A database that is away for a moment: the commit is fenced in any case.
+      scope.log.warn({ code: errorCode(error) }, 'the claim on the job could not be renewed');
+    }
+  };
+  const timer = setInterval(renew, (options.leaseSec * 1000) / 3);
+  return { signal: AbortSignal.any([lost.signal, options.signal]), stop: () => clearInterval(timer) };
+}
+
+export function failureOf(error: unknown): Failure {
+  const hint = error instanceof MatcherError ? (error.hint ?? null) : null;
+  return { code: errorCode(error), message: errorMessage(error), hint };
+}
+
+function secondsSince(started: number): number {
+  return Math.round(performance.now() - started) / 1000;
+}

@@ -1,0 +1,201 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import { errorCode, errorMessage, MatcherError, remedyFor } from '../errors.ts';
+import type { Logger } from '../observability/log.ts';
+import { buryMessage, delayMessage } from '../rabbitmq/settle.ts';
+import { jobQueue } from '../rabbitmq/topology.ts';
+import { VhostConnection } from '../rabbitmq/vhost-connection.ts';
+import type { TenantId } from '../tenancy/tenant-id.ts';
+import { leaseScope, type ScopeParts } from '../tenancy/tenant-scope.ts';
+import type { TenantSource } from '../tenancy/tenant-source.ts';
+import type { AnyJobDefinition } from './definition.ts';
+import { readJobMessage } from './message.ts';
+import { drainOutbox, publishNow } from './outbox.ts';
+import { type Fate, failureOf, type RunOptions, runJob } from './run-job.ts';
+import type { JobSlots } from './slots.ts';
+
+/** Messages of one queue that wait in this process at most: one works, one is at hand. More would only be kept from other processes. */
+const prefetch = 2;
+
+/** An acknowledgement can be lost when its channel closes right after it; a short pause lets it out. */
+const acknowledgementPause = 200;
+
+export interface ConsumerParts extends ScopeParts {
+  source: TenantSource;
+  slots: JobSlots;
+  definitions: readonly AnyJobDefinition[];
+  run: Omit<RunOptions, 'signal'>;
+  name: string;
+  log: Logger;
+}
+
+interface Consuming {
+  channel: Channel;
+  tags: string[];
+}
+
+/** Consumes one tenant's job queues in its vhost, and works its jobs in its scope. Started once, stopped once. */
+export class TenantConsumer {
+  readonly tenantId: TenantId;
+  readonly #parts: ConsumerParts;
+  readonly #log: Logger;
+  readonly #connection: VhostConnection;
+  readonly #working = new Set<Promise<void>>();
+  /** No new job is begun. */
+  readonly #draining = new AbortController();
+  /** Running jobs must end. */
+  readonly #ending = new AbortController();
+  #consuming: Consuming | undefined;
+
+  constructor(tenantId: TenantId, parts: ConsumerParts) {
+    this.tenantId = tenantId;
+    this.#parts = parts;
+    this.#log = parts.log.child({ tenantId });
+    this.#connection = new VhostConnection({
+      target: async () => (await parts.source.config(tenantId)).rabbitmq,
+      setup: (model) => this.#consume(model),
+      name: `${parts.name} ${tenantId}`,
+      log: this.#log,
+    });
+  }
+
+  /** Whether deliveries can come in now. */
+  get consuming(): boolean {
+    return this.#connection.connected && this.#consuming !== undefined;
+  }
+
+  start(): void {
+    this.#connection.open();
+  }
+
+  /** Takes no new job, gives running ones `timeoutMs`, then ends them so that they go back to their queues; then disconnects. */
+  async stop(timeoutMs: number): Promise<void> {
+    const stopping = new MatcherError('SHUTTING_DOWN', 'The process is stopping', { remedy: 'not-now' });
+    this.#draining.abort(stopping);
+    const consuming = this.#consuming;
+    this.#consuming = undefined;
+    for (const tag of consuming?.tags ?? []) await consuming?.channel.cancel(tag).catch(() => {});
+    const timer = setTimeout(() => this.#ending.abort(stopping), timeoutMs);
+    while (this.#working.size > 0) await Promise.all(this.#working);
+    clearTimeout(timer);
+    await delay(acknowledgementPause);
+    await this.#connection.close();
+  }
+
+  /** Sends what an earlier process left in the outbox of this tenant. */
+  async sendLeftEvents(): Promise<void> {
+    const { scope, release } = await this.#scope(undefined);
+    try {
+      await drainOutbox(scope.db, this.#connection, this.tenantId);
+    } finally {
+      release();
+    }
+  }
+
+  async #consume(model: ChannelModel): Promise<void> {
+    if (this.#draining.signal.aborted) return;
+    const channel = await model.createChannel();
+    channel.on('error', (error) => this.#log.warn({ reason: errorMessage(error) }, 'consumer channel failed'));
+    // Without its channel a connection is alive and deaf: it starts anew as a whole.
+    channel.on('close', () => {
+      this.#consuming = undefined;
+      if (!this.#draining.signal.aborted) void model.close().catch(() => {});
+    });
+    await channel.prefetch(prefetch);
+    const tags: string[] = [];
+    for (const definition of this.#parts.definitions) {
+      const onMessage = (message: ConsumeMessage | null) => {
+        if (message === null) {
+          // The broker cancelled the consumer: its queue was deleted or moved.
+          void channel.close().catch(() => {});
+          return;
+        }
+        const work = this.#handle(channel, definition, message).finally(() => this.#working.delete(work));
+        this.#working.add(work);
+      };
+      tags.push((await channel.consume(jobQueue(definition.type), onMessage)).consumerTag);
+    }
+    this.#consuming = { channel, tags };
+    this.#log.info({ types: this.#parts.definitions.map(({ type }) => type) }, 'consuming');
+  }
+
+  /** Never throws: whatever happens to one message, the process and the other tenants go on. */
+  async #handle(channel: Channel, definition: AnyJobDefinition, message: ConsumeMessage): Promise<void> {
+    let release: (() => void) | undefined;
+    try {
+      release = await this.#parts.slots.acquire(this.#draining.signal);
+      await this.#settle(channel, message, await this.#fate(definition, message));
+    } catch (error) {
+      const drained = this.#draining.signal.aborted;
+      if (!drained) {
+        this.#log.warn({ code: errorCode(error), reason: errorMessage(error) }, 'a delivery goes back to its queue');
+        // What made it fail is the broker or the channel: a pause keeps it from spinning.
+        await delay(1000, undefined, { signal: this.#draining.signal }).catch(() => {});
+      }
+      giveBack(channel, message);
+    } finally {
+      release?.();
+    }
+  }
+
+  async #fate(definition: AnyJobDefinition, message: ConsumeMessage): Promise<Fate> {
+    let jobId: string | undefined;
+    try {
+      const job = readJobMessage(message, definition.type, this.tenantId);
+      jobId = job.id;
+      const { scope, release } = await this.#scope(job.id);
+      try {
+        const fate = await runJob(definition, job, scope, { ...this.#parts.run, signal: this.#ending.signal });
+        // What else it may say to the world has been committed; telling it can wait for the broker, the next job can't.
+        await this.#sendEvents(scope.db);
+        return fate;
+      } finally {
+        release();
+      }
+    } catch (error) {
+      const failure = failureOf(error);
+      if (remedyFor(error) === 'permanent') {
+        this.#log.warn({ jobId, code: failure.code, reason: failure.message }, 'not a job of this tenant');
+        return { kind: 'dead', failure, attempt: 0 };
+      }
+      // Its database could not say what becomes of the job: it waits, and no attempt is charged.
+      this.#log.warn({ jobId, code: failure.code, reason: failure.message }, 'job put off');
+      return { kind: 'later', seconds: 5, failure };
+    }
+  }
+
+  async #settle(channel: Channel, message: ConsumeMessage, fate: Fate): Promise<void> {
+    if (fate.kind === 'later') {
+      if (this.#draining.signal.aborted) return giveBack(channel, message);
+      await delayMessage(this.#connection, message, fate.seconds);
+    } else if (fate.kind === 'dead') {
+      await buryMessage(this.#connection, message, fate.failure, fate.attempt);
+    }
+    channel.ack(message);
+  }
+
+  #scope(jobId: string | undefined) {
+    const log = jobId === undefined ? this.#log : this.#log.child({ jobId });
+    const publish = async (eventType: string, body: object) => {
+      const { slug } = await this.#parts.source.config(this.tenantId);
+      await publishNow(this.#connection, { tenantId: this.tenantId, slug }, { ...body, eventType, jobId: jobId ?? '' });
+    };
+    return leaseScope(this.#parts, this.tenantId, publish, log);
+  }
+
+  /** Events that can't leave now stay in the outbox; the next job, or the next process, sends them. */
+  async #sendEvents(db: Parameters<typeof drainOutbox>[0]): Promise<void> {
+    try {
+      await drainOutbox(db, this.#connection, this.tenantId);
+    } catch (error) {
+      this.#log.warn({ code: errorCode(error), reason: errorMessage(error) }, 'events stay in the outbox for now');
+    }
+  }
+}
+
+/** Back to its queue at once; on a channel that is gone, the broker has done it already. */
+function giveBack(channel: Channel, message: ConsumeMessage): void {
+  try {
+    channel.nack(message, false, true);
+  } catch {}
+}

@@ -1,0 +1,59 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { ClientBase } from 'pg';
+import { MatcherError } from '../errors.ts';
+
+const directory = new URL('./migrations/', import.meta.url);
+
+/** The schema's versions, oldest first: `NNNN_name.sql`. */
+const migrations = readdirSync(directory)
+  .filter((file) => /^\d{4}_\w+\.sql$/.test(file))
+  .sort()
+  .map((file) => ({ version: Number(file.slice(0, 4)), file, sql: readFileSync(new URL(file, directory), 'utf8') }));
+
+const newest = migrations.at(-1)?.version ?? 0;
+
+/** Any constant will do, as long as it is only ours: the advisory lock under which one process migrates a database. */
+const lock = 0x6d617463;
+
+/**
+ * Brings a tenant's database to this process's schema: all of it or nothing, and once, whoever opens the database first.
+ *
+ * @throws MatcherError `SCHEMA_TOO_NEW` when a newer release was here already.
+ */
+export async function migrate(client: ClientBase): Promise<void> {
+  if ((await currentVersion(client)) === newest) return;
+  await client.query('BEGIN');
+  try {
+    await client.query('SELECT pg_advisory_xact_lock($1)', [lock]);
+    const current = await currentVersion(client);
+    if (current > newest) {
+      throw new MatcherError(
+        'SCHEMA_TOO_NEW',
+        `The database has schema ${current}, this process knows up to ${newest}`,
+        {
+          hint: 'A newer release has been here: update this process.',
+          remedy: 'not-now',
+        },
+      );
+    }
+    await client.query(
+      'CREATE TABLE IF NOT EXISTS schema_versions (version integer PRIMARY KEY, file text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
+    );
+    for (const { version, file, sql } of migrations) {
+      if (version <= current) continue;
+      await client.query(sql);
+      await client.query('INSERT INTO schema_versions (version, file) VALUES ($1, $2)', [version, file]);
+    }
+    await client.query('COMMIT');
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
+}
+
+async function currentVersion(client: ClientBase): Promise<number> {
+  const { rows } = await client.query("SELECT to_regclass('schema_versions') IS NOT NULL AS exists");
+  if (!rows[0].exists) return 0;
+  const { rows: versions } = await client.query('SELECT coalesce(max(version), 0) AS version FROM schema_versions');
+  return versions[0].version;
+}

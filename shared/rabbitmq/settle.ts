@@ -1,0 +1,73 @@
+import type { ConsumeMessage } from 'amqplib';
+import type { Failure } from '../jobs/contracts/events.ts';
+import { publishConfirmed } from './publish.ts';
+import { deadLetters, delayExchange, delayOf } from './topology.ts';
+import type { VhostConnection } from './vhost-connection.ts';
+
+/** Headers that say why a message is among the dead letters. */
+export const deathHeaders = {
+  code: 'X-Death-Code',
+  reason: 'X-Death-Reason',
+  attempt: 'X-Death-Attempt',
+  at: 'X-Death-At',
+  routingKey: 'X-Death-Routing-Key',
+} as const;
+
+/**
+ * Puts a copy of the message where it comes back from after about `seconds`. The delivery itself is still to be acknowledged: only then is
+ * there one message again, and a crash in between leaves two of the same id, not none.
+ */
+export async function delayMessage(
+  connection: VhostConnection,
+  message: ConsumeMessage,
+  seconds: number,
+): Promise<void> {
+  await publishConfirmed(connection, {
+    exchange: delayExchange(delayOf(seconds)),
+    routingKey: message.fields.routingKey,
+    content: message.content,
+    properties: copyOf(message, {}),
+  });
+}
+
+/** Puts a copy of the message into the dead letters, with what happened in its headers. The delivery is still to be acknowledged. */
+export async function buryMessage(
+  connection: VhostConnection,
+  message: ConsumeMessage,
+  failure: Failure,
+  attempt: number,
+): Promise<void> {
+  const headers = {
+    [deathHeaders.code]: failure.code,
+    // Headers share one 64 KiB table; a long list of problems must not make a message unburiable.
+    [deathHeaders.reason]: failure.message.slice(0, 2000),
+    [deathHeaders.attempt]: attempt,
+    [deathHeaders.at]: new Date().toISOString(),
+    [deathHeaders.routingKey]: message.fields.routingKey,
+  };
+  await publishConfirmed(connection, {
+    exchange: deadLetters,
+    routingKey: message.fields.routingKey,
+    content: message.content,
+    properties: copyOf(message, headers),
+  });
+}
+
+/** The message's own properties, so that it stays what its publisher sent. The broker's record of its way stays behind. */
+function copyOf(message: ConsumeMessage, headers: Record<string, unknown>) {
+  const { properties } = message;
+  const own = Object.entries(properties.headers ?? {}).filter(
+    ([name]) => !/^x-(death|first-death|last-death|delivery)/.test(name),
+  );
+  return {
+    messageId: String(properties.messageId ?? ''),
+    type: properties.type,
+    contentType: properties.contentType,
+    contentEncoding: properties.contentEncoding,
+    correlationId: properties.correlationId,
+    timestamp: properties.timestamp,
+    appId: properties.appId,
+    headers: { ...Object.fromEntries(own), ...headers },
+    mandatory: true,
+  };
+}

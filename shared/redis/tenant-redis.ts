@@ -1,0 +1,50 @@
+import { Redis } from 'ioredis';
+import { splitAddress } from '../config/kinds.ts';
+import type { Settings } from '../config/variables.ts';
+import { errorMessage, MatcherError } from '../errors.ts';
+import type { Logger } from '../observability/log.ts';
+import type { TenantId } from '../tenancy/tenant-id.ts';
+
+/** The tenant's key space. A key is written without its prefix; there is no command that reaches another tenant's. */
+export interface TenantRedis {
+  get(key: string): Promise<string | null>;
+  set(key: string, value: string, ttlSec: number): Promise<void>;
+  delete(key: string): Promise<void>;
+}
+
+export function createRedis(settings: Settings, log: Logger): Redis {
+  const { host, port } = splitAddress(settings.REDIS_HOST ?? '');
+  const redis = new Redis({
+    host,
+    port,
+    db: settings.REDIS_DB,
+    ...(settings.REDIS_PASSWORD ? { password: settings.REDIS_PASSWORD } : {}),
+    ...(settings.REDIS_TLS ? { tls: {} } : {}),
+    connectionName: 'matcher',
+    // Nothing that must be right hangs on Redis: a call fails soon instead of waiting for it to come back.
+    commandTimeout: 2000,
+    maxRetriesPerRequest: 1,
+    enableOfflineQueue: false,
+    retryStrategy: (attempt) => Math.min(100 * 2 ** attempt, 5000) * (0.5 + Math.random() / 2),
+  });
+  redis.on('error', (error) => log.warn({ reason: errorMessage(error) }, 'Redis is not reachable'));
+  return redis;
+}
+
+/** @param tenantId is absent in single-tenant mode, where keys have no prefix. */
+export function tenantRedis(redis: Redis, tenantId: TenantId | undefined): TenantRedis {
+  const prefix = tenantId === undefined ? '' : `tenant:${tenantId}:`;
+  const at = (key: string) => {
+    if (key === '') throw new MatcherError('REDIS_KEY_INVALID', 'A Redis key must not be empty');
+    return prefix + key;
+  };
+  return {
+    get: (key) => redis.get(at(key)),
+    async set(key, value, ttlSec) {
+      await redis.set(at(key), value, 'EX', ttlSec);
+    },
+    async delete(key) {
+      await redis.del(at(key));
+    },
+  };
+}

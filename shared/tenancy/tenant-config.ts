@@ -1,0 +1,125 @@
+import type { Settings } from '../config/variables.ts';
+import { MatcherError } from '../errors.ts';
+import { canonicalTenantId, type TenantId } from './tenant-id.ts';
+import { type ConnectionsAnswer, service } from './wire.ts';
+
+/** Where one tenant's data and messages are, and with which limits. Holds passwords: never logged. */
+export interface TenantConfig {
+  readonly tenantId: TenantId;
+  readonly slug: string;
+  readonly postgres: PostgresTarget;
+  readonly rabbitmq: RabbitmqTarget;
+  readonly limits: { readonly maxOpenConns: number; readonly maxIdleConns: number };
+}
+
+export interface PostgresTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly password: string;
+  readonly sslmode: string;
+  /** In `schema` isolation: the tenant's own schema in a shared database. */
+  readonly schema?: string;
+}
+
+export interface RabbitmqTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly vhost: string;
+  readonly user: string;
+  readonly password: string;
+  readonly tls: boolean;
+}
+
+/** Reads a Tenant Manager's answer. The module named like the service is ours, else the first in sorted order. */
+export function tenantConfigFrom(answer: ConnectionsAnswer, asked: TenantId, settings: Settings): TenantConfig {
+  const tenantId = canonicalTenantId(answer.id);
+  if (tenantId !== asked) {
+    throw notConfigured(asked, 'the answer is about another tenant');
+  }
+  const database = moduleOf(answer.databases);
+  const postgres = database?.postgresql;
+  if (!postgres) throw notConfigured(asked, 'no PostgreSQL database is configured');
+  const rabbitmq = moduleOf(answer.rabbitmq) ?? answer.messaging?.rabbitmq;
+  if (!rabbitmq) throw notConfigured(asked, 'no RabbitMQ vhost is configured');
+  const ours = database.connectionSettings ?? undefined;
+  const tenants = answer.connectionSettings ?? undefined;
+  return {
+    tenantId,
+    slug: answer.tenantSlug,
+    postgres: {
+      host: postgres.host,
+      port: postgres.port,
+      database: postgres.database,
+      user: postgres.username,
+      password: postgres.password,
+      sslmode: postgres.sslmode ?? settings.POSTGRES_SSLMODE,
+      ...(postgres.schema ? { schema: postgres.schema } : {}),
+    },
+    rabbitmq: {
+      host: rabbitmq.host,
+      port: rabbitmq.port,
+      vhost: rabbitmq.vhost,
+      user: rabbitmq.username,
+      password: rabbitmq.password,
+      tls: rabbitmq.tls ?? false,
+    },
+    limits: {
+      maxOpenConns: ours?.maxOpenConns ?? tenants?.maxOpenConns ?? settings.POSTGRES_MAX_OPEN_CONNS,
+      maxIdleConns: ours?.maxIdleConns ?? tenants?.maxIdleConns ?? settings.POSTGRES_MAX_IDLE_CONNS,
+    },
+  };
+}
+
+/** The one tenant of single-tenant mode, from the plain settings. */
+export function singleTenantConfig(settings: Settings): TenantConfig {
+  const required = (
+    name:
+      | 'POSTGRES_HOST'
+      | 'POSTGRES_DB'
+      | 'POSTGRES_USER'
+      | 'POSTGRES_PASSWORD'
+      | 'RABBITMQ_HOST'
+      | 'RABBITMQ_USER'
+      | 'RABBITMQ_PASSWORD',
+  ) => {
+    const value = settings[name];
+    if (value === undefined) throw new MatcherError('INVALID_CONFIG', `${name} is required in single-tenant mode`);
+    return value;
+  };
+  return {
+    tenantId: canonicalTenantId(settings.DEFAULT_TENANT_ID),
+    slug: settings.DEFAULT_TENANT_SLUG,
+    postgres: {
+      host: required('POSTGRES_HOST'),
+      port: settings.POSTGRES_PORT,
+      database: required('POSTGRES_DB'),
+      user: required('POSTGRES_USER'),
+      password: required('POSTGRES_PASSWORD'),
+      sslmode: settings.POSTGRES_SSLMODE,
+    },
+    rabbitmq: {
+      host: required('RABBITMQ_HOST'),
+      port: settings.RABBITMQ_PORT,
+      vhost: settings.RABBITMQ_VHOST,
+      user: required('RABBITMQ_USER'),
+      password: required('RABBITMQ_PASSWORD'),
+      tls: false,
+    },
+    limits: { maxOpenConns: settings.POSTGRES_MAX_OPEN_CONNS, maxIdleConns: settings.POSTGRES_MAX_IDLE_CONNS },
+  };
+}
+
+function moduleOf<T>(modules: Record<string, T> | null | undefined): T | undefined {
+  if (!modules) return undefined;
+  const name = service in modules ? service : Object.keys(modules).sort()[0];
+  return name === undefined ? undefined : modules[name];
+}
+
+function notConfigured(tenantId: TenantId, what: string): MatcherError {
+  return new MatcherError('SERVICE_NOT_CONFIGURED', `Tenant ${tenantId} can't be served: ${what}`, {
+    hint: 'Associate the service with the tenant in the Tenant Manager.',
+    remedy: 'not-now',
+  });
+}

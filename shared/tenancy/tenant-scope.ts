@@ -1,0 +1,58 @@
+import type { S3Client } from '@aws-sdk/client-s3';
+import type { Redis } from 'ioredis';
+import type { Settings } from '../config/variables.ts';
+import { type TenantObjects, tenantObjects } from '../objects/tenant-objects.ts';
+import type { Logger } from '../observability/log.ts';
+import { type TenantDatabase, tenantDatabase } from '../postgres/tenant-database.ts';
+import type { TenantPools } from '../postgres/tenant-pools.ts';
+import { type TenantRedis, tenantRedis } from '../redis/tenant-redis.ts';
+import type { TenantId } from './tenant-id.ts';
+
+/**
+ * All that a job's handler can reach: one tenant's database, objects, keys and events. Prefixes, headers and connections are the scope's business, and
+ * there is no way from inside it to another tenant.
+ */
+export interface TenantScope {
+  readonly tenantId: TenantId;
+  readonly slug: string;
+  readonly db: TenantDatabase;
+  readonly objects: TenantObjects;
+  readonly redis: TenantRedis;
+  /** Publishes an event of this tenant at once; for what is true only with a commit, there is the job's completion. */
+  publish(eventType: string, body: object): Promise<void>;
+  readonly log: Logger;
+}
+
+export interface ScopeParts {
+  pools: TenantPools;
+  s3: S3Client;
+  redis: Redis;
+  settings: Settings;
+}
+
+/** A scope and its end: the tenant's pool stays open until it is released. */
+export interface LeasedScope {
+  readonly scope: TenantScope;
+  release(): void;
+}
+
+export async function leaseScope(
+  parts: ScopeParts,
+  tenantId: TenantId,
+  publish: TenantScope['publish'],
+  log: Logger,
+): Promise<LeasedScope> {
+  const { pools, s3, redis, settings } = parts;
+  const lease = await pools.lease(tenantId);
+  const prefix = settings.MULTI_TENANT_ENABLED ? tenantId : undefined;
+  const scope: TenantScope = Object.freeze({
+    tenantId,
+    slug: lease.config.slug,
+    db: tenantDatabase(lease.pool),
+    objects: tenantObjects(s3, settings, prefix),
+    redis: tenantRedis(redis, prefix),
+    publish,
+    log,
+  });
+  return { scope, release: lease.release };
+}

@@ -1,0 +1,112 @@
+import { z } from 'zod';
+
+/**
+ * The Tenant Manager's wire contract: what its HTTP API answers and what it publishes on Redis. Field names are exact; unknown fields
+ * are ignored, since older and newer servers speak the same protocol.
+ */
+
+export const service = 'matcher';
+
+const text = z.string().min(1);
+const port = z.coerce.number().int().min(1).max(65_535);
+/** Servers written in Go send the zero value of what is not set. */
+const optionalText = z
+  .string()
+  .nullish()
+  .transform((value) => value || undefined);
+const optionalCount = z
+  .number()
+  .int()
+  .nullish()
+  .transform((value) => (value && value > 0 ? value : undefined));
+
+const postgresql = z.object({
+  host: text,
+  port,
+  database: text,
+  username: text,
+  password: text,
+  schema: optionalText,
+  sslmode: optionalText,
+  sslrootcert: optionalText,
+  sslcert: optionalText,
+  sslkey: optionalText,
+});
+
+const rabbitmq = z.object({
+  host: text,
+  port,
+  vhost: text,
+  username: text,
+  password: text,
+  tls: z.boolean().nullish(),
+  tlsCAFile: optionalText,
+});
+
+const connectionSettings = z.object({ maxOpenConns: optionalCount, maxIdleConns: optionalCount });
+
+/** `GET /v1/tenants/{tenantId}/associations/{service}/connections` */
+export const connectionsAnswer = z.object({
+  id: text,
+  tenantSlug: z.string(),
+  tenantName: optionalText,
+  service: optionalText,
+  status: optionalText,
+  isolationMode: optionalText,
+  databases: z
+    .record(
+      z.string(),
+      z.object({
+        postgresql: postgresql.nullish(),
+        postgresqlReplica: postgresql.nullish(),
+        connectionSettings: connectionSettings.nullish(),
+      }),
+    )
+    .nullish(),
+  messaging: z.object({ rabbitmq: rabbitmq.nullish() }).nullish(),
+  rabbitmq: z.record(z.string(), rabbitmq).nullish(),
+  connectionSettings: connectionSettings.nullish(),
+});
+export type ConnectionsAnswer = z.infer<typeof connectionsAnswer>;
+
+/** `GET /v1/tenants/active?service={service}` */
+export const activeTenantsAnswer = z.array(
+  z.object({ id: text, name: z.string().nullish(), status: z.string().nullish() }),
+);
+
+/** The body of a refusal; a `status` in a 403 says that the tenant's service is suspended or purged. */
+export const refusal = z.object({ code: optionalText, error: optionalText, status: optionalText });
+
+export const lifecycleEventTypes = [
+  'tenant.created',
+  'tenant.activated',
+  'tenant.suspended',
+  'tenant.deleted',
+  'tenant.updated',
+  'tenant.service.associated',
+  'tenant.service.disassociated',
+  'tenant.service.suspended',
+  'tenant.service.purged',
+  'tenant.service.reactivated',
+  'tenant.credentials.rotated',
+  'tenant.connections.updated',
+  'tenant.cache.invalidate',
+] as const;
+export type LifecycleEventType = (typeof lifecycleEventTypes)[number];
+
+/** The envelope of a lifecycle event. */
+export const lifecycleEvent = z.object({
+  event_id: z.string().nullish(),
+  event_type: text,
+  timestamp: z.string().nullish(),
+  tenant_id: text,
+  tenant_slug: z.string().nullish(),
+  environment: z.string().nullish(),
+  payload: z.object({ service_name: z.string().nullish() }).loose().nullish(),
+});
+export type LifecycleEvent = z.infer<typeof lifecycleEvent>;
+
+/** The Pub/Sub channel of one deployment's events, with the colon at its end. */
+export function lifecycleChannel(environment: string): string {
+  return `tenant-events:${environment}:`;
+}

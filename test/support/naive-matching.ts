@@ -1,0 +1,157 @@
+import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
+import { parseAmount } from '@matcher/shared/money/decimal.ts';
+
+/**
+ * One-to-one matching as the reference defines it, and nothing else: all pairs that satisfy a rule, sorted by nearness, taken
+ * in turn. Quadratic and slow on purpose; it shares no code with the engine, so that both can be held against each other.
+ */
+
+export interface NaiveRecord {
+  externalId: string;
+  source: string;
+  amount: bigint;
+  currency: string;
+  /** Milliseconds since the epoch. */
+  timestamp: number;
+  fields: Record<string, string | null>;
+}
+
+export interface NaivePair {
+  rule: number;
+  left: number;
+  right: number;
+  confidence: number;
+}
+
+export function matchNaively(left: NaiveRecord[], right: NaiveRecord[], rules: Rule[]): NaivePair[] {
+  const openLeft = new Set(left.keys());
+  const openRight = new Set(right.keys());
+  const taken: NaivePair[] = [];
+  const byPriority = [...rules.entries()].sort(([, a], [, b]) => a.priority - b.priority);
+  for (const [rule, definition] of byPriority) {
+    const candidates: NaivePair[] = [];
+    for (const l of openLeft) {
+      for (const r of openRight) {
+        const confidence = naiveConfidence(definition, left[l] as NaiveRecord, right[r] as NaiveRecord);
+        if (confidence >= 60) candidates.push({ rule, left: l, right: r, confidence });
+      }
+    }
+    const nearness = ({ left: l, right: r }: NaivePair) => {
+      const [a, b] = [left[l] as NaiveRecord, right[r] as NaiveRecord];
+      return [abs(a.amount - b.amount), daysBetween(a, b), a.externalId, b.externalId, a.source, b.source];
+    };
+    candidates.sort((a, b) => compareLists(nearness(a), nearness(b)));
+    for (const pair of candidates) {
+      if (!openLeft.has(pair.left) || !openRight.has(pair.right)) continue;
+      openLeft.delete(pair.left);
+      openRight.delete(pair.right);
+      taken.push(pair);
+    }
+  }
+  return taken;
+}
+
+/** The confidence of a pair that satisfies the rule; 0 of one that doesn't. */
+export function naiveConfidence(rule: Rule, l: NaiveRecord, r: NaiveRecord): number {
+  if (!satisfies(rule, l, r)) return 0;
+  const larger = max(abs(l.amount), abs(r.amount));
+  const difference = abs(l.amount - r.amount);
+  const amount = difference === 0n ? 10_000n : max(0n, ((larger - difference) * 10_000n) / larger);
+  const currency = l.currency === r.currency ? 10_000n : 0n;
+  const days = BigInt(daysBetween(l, r));
+  const date = (window: number) => ((BigInt(window) + 1n - days) * 10_000n) / (BigInt(window) + 1n);
+  const compares = rule.config.matchFields.length > 0;
+  const [datePart, referencePart] =
+    rule.type === 'EXACT'
+      ? [10_000n, true]
+      : rule.type === 'TOLERANCE'
+        ? [date(rule.config.dateWindowDays), compares || rule.config.matchReference]
+        : [date(rule.config.maxDays), compares];
+  const sum = 40n * amount + 30n * currency + 20n * datePart + (referencePart ? 100_000n : 0n);
+  return Number((sum * 2n + 10_000n) / 20_000n);
+}
+
+function satisfies(rule: Rule, l: NaiveRecord, r: NaiveRecord): boolean {
+  const { config } = rule;
+  if (config.matchCurrency && l.currency !== r.currency) return false;
+  for (const name of config.matchFields) {
+    const [a, b] = [(l.fields[name] ?? '').trim(), (r.fields[name] ?? '').trim()];
+    if (a === '' || a !== b) return false;
+  }
+  if (rule.type !== 'DATE_LAG' && rule.config.matchReference && !sameReference(rule.config, l, r)) return false;
+  const days = daysBetween(l, r);
+  if (rule.type === 'EXACT') {
+    const { matchAmount, matchDate, datePrecision } = rule.config;
+    if (matchAmount && l.amount !== r.amount) return false;
+    return !matchDate || (datePrecision === 'DAY' ? days === 0 : l.timestamp === r.timestamp);
+  }
+  if (l.amount * r.amount < 0n) return false; // a debit is never a credit's counterpart
+  if (rule.type === 'DATE_LAG') {
+    const { minDays, maxDays, inclusive, direction, feeTolerance } = rule.config;
+    const rightIsLater = dayOf(r) - dayOf(l);
+    if (direction === 'LEFT_BEFORE_RIGHT' && rightIsLater < 0) return false;
+    if (direction === 'RIGHT_BEFORE_LEFT' && rightIsLater > 0) return false;
+    if (days < minDays || (inclusive ? days > maxDays : days >= maxDays)) return false;
+    return abs(l.amount - r.amount) <= parseAmount(feeTolerance);
+  }
+  if (days > rule.config.dateWindowDays) return false;
+  const [a, b] = [naiveRound(l.amount, rule.config), naiveRound(r.amount, rule.config)];
+  const difference = abs(a - b);
+  const bases = { MAX: max(abs(a), abs(b)), MIN: -max(-abs(a), -abs(b)), LEFT: abs(a), RIGHT: abs(b) };
+  const [base, divisor] =
+    rule.config.percentageBase === 'AVERAGE' ? [abs(a) + abs(b), 2n] : [bases[rule.config.percentageBase], 1n];
+  const allowed = parseAmount(rule.config.percentTolerance) * base; // × 10^16 × divisor
+  return difference <= parseAmount(rule.config.absTolerance) || difference * 10n ** 8n * divisor <= allowed;
+}
+
+function sameReference(
+  config: { referenceField: string; caseInsensitive: boolean; referenceMustSet: boolean },
+  l: NaiveRecord,
+  r: NaiveRecord,
+): boolean {
+  const [a, b] = [l, r].map((record) => {
+    const text = (record.fields[config.referenceField] ?? '').trim();
+    return config.caseInsensitive ? text.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : text;
+  });
+  return a === b && !(config.referenceMustSet && a === '');
+}
+
+/** By floor division and what remains, unlike the engine's rounding, which goes from the truncated value. */
+function naiveRound(amount: bigint, config: { roundingScale: number; roundingMode: string }): bigint {
+  const step = 10n ** BigInt(Math.max(0, 8 - config.roundingScale));
+  const rest = ((amount % step) + step) % step;
+  const [down, up] = [amount - rest, rest === 0n ? amount : amount - rest + step];
+  if (rest === 0n) return amount;
+  const nearer = 2n * rest < step ? down : 2n * rest > step ? up : undefined;
+  switch (config.roundingMode) {
+    case 'FLOOR':
+      return down;
+    case 'CEIL':
+      return up;
+    case 'TRUNCATE':
+      return amount > 0n ? down : up;
+    case 'BANKERS':
+      return nearer ?? ((down / step) % 2n === 0n ? down : up);
+    default:
+      return nearer ?? (amount > 0n ? up : down);
+  }
+}
+
+function dayOf(record: NaiveRecord): number {
+  return Date.parse(`${new Date(record.timestamp).toISOString().slice(0, 10)}T00:00:00Z`) / 86_400_000;
+}
+
+function daysBetween(l: NaiveRecord, r: NaiveRecord): number {
+  return Math.abs(dayOf(l) - dayOf(r));
+}
+
+function compareLists(a: (bigint | number | string)[], b: (bigint | number | string)[]): number {
+  for (const [i, x] of a.entries()) {
+    const y = b[i] as typeof x;
+    if (x !== y) return x < y ? -1 : 1;
+  }
+  return 0;
+}
+
+const abs = (x: bigint) => (x < 0n ? -x : x);
+const max = (x: bigint, y: bigint) => [x, y].reduce((a, b) => (a > b ? a : b));

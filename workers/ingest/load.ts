@@ -1,0 +1,97 @@
+import { copyRow, inChunks } from '@matcher/shared/postgres/copy-text.ts';
+import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { LoadableTransaction, Rejection } from './read-transaction.ts';
+
+/** Rejected records that are kept with their reasons; the rest of a hopeless file is only counted. */
+export const maxKeptRejections = 10_000;
+
+export interface LoadTarget {
+  contextId: number;
+  sourceId: number;
+  jobId: string;
+}
+
+/** Brings a file's transactions into a table of this transaction alone. Returns how many. */
+export async function stage(tx: Transaction, transactions: AsyncIterable<LoadableTransaction>): Promise<number> {
+  await tx.query(
+    `CREATE TEMPORARY TABLE incoming (
+       row integer NOT NULL, external_id text NOT NULL, amount numeric(28, 8) NOT NULL, currency char(3) NOT NULL,
+       occurred_at timestamptz NOT NULL, description text, metadata jsonb NOT NULL) ON COMMIT DROP`,
+  );
+  async function* rows() {
+    for await (const t of transactions) {
+      yield copyRow([t.row, t.externalId, t.amount, t.currency, t.occurredAt, t.description, t.metadata]);
+    }
+  }
+  const staged = await tx.copyIn('COPY incoming FROM STDIN', inChunks(rows()));
+  await tx.query('ANALYZE incoming');
+  return staged;
+}
+
+/**
+ * Takes out of the staged records what repeats another record of the file or changes a loaded one: a transaction does not change once it
+ * is loaded.
+ */
+export async function rejectRepeated(tx: Transaction, { sourceId }: LoadTarget): Promise<Rejection[]> {
+  const repeated = await tx.query<{ row: number; first: number }>(
+    `WITH numbered AS (SELECT row, min(row) OVER (PARTITION BY external_id) AS first FROM incoming)
+     DELETE FROM incoming USING numbered
+      WHERE numbered.row = incoming.row AND numbered.row > numbered.first
+     RETURNING numbered.row, numbered.first`,
+  );
+  const changed = await tx.query<{ row: number }>(
+    `DELETE FROM incoming USING transactions t
+      WHERE t.source_id = $1 AND t.external_id = incoming.external_id
+        AND (t.amount, t.currency, t.occurred_at, t.description, t.metadata)
+            IS DISTINCT FROM (incoming.amount, incoming.currency, incoming.occurred_at, incoming.description, incoming.metadata)
+     RETURNING incoming.row`,
+    [sourceId],
+  );
+  return [
+    ...repeated.map(
+      ({ row, first }): Rejection => ({
+        row,
+        field: 'external_id',
+        code: 'DUPLICATE_IN_FILE',
+        reason: `the same external_id is in record ${first} of this file`,
+      }),
+    ),
+    ...changed.map(
+      ({ row }): Rejection => ({
+        row,
+        field: 'external_id',
+        code: 'CHANGED_RECORD',
+        reason: 'a record with this external_id is loaded, with other content; loaded records do not change',
+      }),
+    ),
+  ];
+}
+
+/** Makes the staged records that are new the source's transactions, as one load, in key order. Returns how many. */
+export async function insertNew(tx: Transaction, target: LoadTarget): Promise<number> {
+  await tx.query(
+    `DELETE FROM incoming USING transactions t WHERE t.source_id = $1 AND t.external_id = incoming.external_id`,
+    [target.sourceId],
+  );
+  const [found] = await tx.query<{ count: number }>('SELECT count(*)::int AS count FROM incoming');
+  const count = found?.count ?? 0;
+  if (count === 0) return 0;
+  const [load] = await tx.query<{ id: number }>(
+    'INSERT INTO loads (context_id, source_id, job_id, records) VALUES ($1, $2, $3, $4) RETURNING id',
+    [target.contextId, target.sourceId, target.jobId, count],
+  );
+  return await tx.execute(
+    `INSERT INTO transactions (id, source_id, external_id, amount, currency, occurred_at, description, metadata)
+     SELECT ($1::bigint << 26) + row, $2, external_id, amount, currency, occurred_at, description, metadata
+       FROM incoming ORDER BY row`,
+    [load?.id, target.sourceId],
+  );
+}
+
+/** Keeps what was rejected, so that it can be looked up after the job. */
+export async function keepRejections(tx: Transaction, jobId: string, rejections: readonly Rejection[]): Promise<void> {
+  await tx.copyIn(
+    'COPY rejected_records (job_id, row, field, reason, code) FROM STDIN',
+    inChunks(rejections.slice(0, maxKeptRejections).map((r) => copyRow([jobId, r.row, r.field, r.reason, r.code]))),
+  );
+}

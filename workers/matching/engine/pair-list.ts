@@ -1,0 +1,90 @@
+import { amountPart, confidenceOf, datePart, WHOLE } from './confidence.ts';
+import type { Side } from './side.ts';
+import type { Terms } from './terms.ts';
+import type { MatchedPairs } from './types.ts';
+
+/** The pairs of a run as they are found, each with its evidence, and which rows are still open. */
+export class PairList {
+  size = 0;
+  readonly #left: Side;
+  readonly #right: Side;
+  readonly #leftTaken: Uint8Array;
+  readonly #rightTaken: Uint8Array;
+  readonly #rule: Int32Array;
+  readonly #leftRow: Int32Array;
+  readonly #rightRow: Int32Array;
+  readonly #confidence: Uint8Array;
+  readonly #parts: MatchedPairs['parts'];
+
+  constructor(left: Side, right: Side) {
+    const most = Math.min(left.size, right.size);
+    this.#left = left;
+    this.#right = right;
+    this.#leftTaken = new Uint8Array(left.size);
+    this.#rightTaken = new Uint8Array(right.size);
+    this.#rule = new Int32Array(most);
+    this.#leftRow = new Int32Array(most);
+    this.#rightRow = new Int32Array(most);
+    this.#confidence = new Uint8Array(most);
+    const part = () => new Uint16Array(most);
+    this.#parts = { amount: part(), currency: part(), date: part(), reference: part() };
+  }
+
+  /** Adds a pair that satisfies a rule; both rows are taken from now on. */
+  add(rule: number, terms: Terms, leftRow: number, rightRow: number): void {
+    const days = Math.abs((this.#left.day[leftRow] as number) - (this.#right.day[rightRow] as number));
+    const parts = {
+      amount: amountPart(this.#left.amount[leftRow] as bigint, this.#right.amount[rightRow] as bigint),
+      currency: this.#left.currency[leftRow] === this.#right.currency[rightRow] ? WHOLE : 0,
+      date: datePart(days, terms.dateWindow),
+      reference: terms.referencePart,
+    };
+    const at = this.size++;
+    this.#leftTaken[leftRow] = 1;
+    this.#rightTaken[rightRow] = 1;
+    this.#rule[at] = rule;
+    this.#leftRow[at] = leftRow;
+    this.#rightRow[at] = rightRow;
+    this.#confidence[at] = confidenceOf(parts);
+    this.#parts.amount[at] = parts.amount;
+    this.#parts.currency[at] = parts.currency;
+    this.#parts.date[at] = parts.date;
+    this.#parts.reference[at] = parts.reference;
+  }
+
+  openLeft(): Int32Array {
+    return openRows(this.#leftTaken);
+  }
+
+  openRight(): Int32Array {
+    return openRows(this.#rightTaken);
+  }
+
+  /** All pairs so far, in arrays of their own of exactly that length. */
+  done(): MatchedPairs {
+    const { amount, currency, date, reference } = this.#parts;
+    const { size } = this;
+    return {
+      size,
+      rule: this.#rule.slice(0, size),
+      left: this.#leftRow.slice(0, size),
+      right: this.#rightRow.slice(0, size),
+      confidence: this.#confidence.slice(0, size),
+      parts: {
+        amount: amount.slice(0, size),
+        currency: currency.slice(0, size),
+        date: date.slice(0, size),
+        reference: reference.slice(0, size),
+      },
+    };
+  }
+}
+
+function openRows(taken: Uint8Array): Int32Array {
+  const rows = new Int32Array(taken.length);
+  let count = 0;
+  for (let row = 0; row < taken.length; row++) {
+    if (taken[row] === 0) rows[count++] = row;
+  }
+  return rows.subarray(0, count);
+}

@@ -1,0 +1,119 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import type { ClientBase, Pool } from 'pg';
+import type { NewTenant } from './requests.ts';
+
+/** A pool or one of its clients. */
+export type Queryable = Pick<Pool | ClientBase, 'query'>;
+
+export interface Tenant {
+  id: TenantId;
+  slug: string;
+  name: string;
+  environment: string;
+  isolation: string;
+  status: 'active' | 'suspended';
+  metadata: Record<string, string>;
+  owner: { email: string; emailVerified: boolean };
+  createdAt: Date;
+  updatedAt: Date;
+}
+
+const tenantColumns = `id, slug, name, environment, isolation, status, metadata,
+  json_build_object('email', owner_email, 'emailVerified', email_verified) AS owner,
+  created_at AS "createdAt", updated_at AS "updatedAt"`;
+
+export async function findTenant(db: Queryable, id: TenantId): Promise<Tenant | undefined> {
+  const { rows } = await db.query<Tenant>(`SELECT ${tenantColumns} FROM tenant_manager.tenants WHERE id = $1`, [id]);
+  return rows[0];
+}
+
+/** @returns `undefined` when a tenant with that id or slug exists. */
+export async function insertTenant(db: Queryable, request: NewTenant): Promise<Tenant | undefined> {
+  const id = request.id ?? canonicalTenantId(randomUUID());
+  const { rows } = await db.query<Tenant>(
+    `INSERT INTO tenant_manager.tenants
+       (id, slug, name, environment, isolation, metadata, owner_email, email_verified)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+     ON CONFLICT DO NOTHING
+     RETURNING ${tenantColumns}`,
+    [
+      id,
+      request.slug ?? slugFor(request.name),
+      request.name,
+      request.environment,
+      request.isolation,
+      JSON.stringify(request.metadata),
+      request.owner.email,
+      request.owner.emailVerified,
+    ],
+  );
+  return rows[0];
+}
+
+/** A readable slug for a tenant that came without one; the random end keeps two tenants of one name apart. */
+function slugFor(name: string): string {
+  const readable = name
+    .normalize('NFKD')
+    .toLowerCase()
+    .replace(/\p{M}/gu, '')
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, 50)
+    .replace(/^-+|-+$/g, '');
+  return `${readable || 'tenant'}-${randomBytes(4).toString('hex')}`;
+}
+
+/** The tenants that a service's workers are to serve, in the contract's form. */
+export async function listActive(
+  db: Queryable,
+  service: string,
+): Promise<{ id: string; name: string; status: string }[]> {
+  const { rows } = await db.query(
+    `SELECT t.id, t.name, a.status
+     FROM tenant_manager.tenants t
+     JOIN tenant_manager.associations a ON a.tenant_id = t.id
+     WHERE a.service = $1 AND a.status = 'active' AND t.status = 'active'
+     ORDER BY t.id`,
+    [service],
+  );
+  return rows;
+}
+
+/** @returns when it was suspended, or `undefined` when it was not active. */
+export async function suspendTenant(db: Queryable, id: TenantId): Promise<Date | undefined> {
+  const { rows } = await db.query<{ at: Date }>(
+    `UPDATE tenant_manager.tenants SET status = 'suspended', updated_at = clock_timestamp()
+     WHERE id = $1 AND status = 'active'
+     RETURNING updated_at AS at`,
+    [id],
+  );
+  return rows[0]?.at;
+}
+
+/** What a reactivation changed: the tenant itself (`service` is null) and each service that was suspended for it. */
+export interface Reactivated {
+  service: string | null;
+  at: Date;
+  maxOpenConns: number | null;
+  maxIdleConns: number | null;
+}
+
+/** Reactivates the tenant and every service that is suspended for it, at once. What is active or being provisioned stays as it is. */
+export async function reactivate(db: Queryable, id: TenantId): Promise<Reactivated[]> {
+  const { rows } = await db.query<Reactivated>(
+    `WITH tenant AS (
+       UPDATE tenant_manager.tenants SET status = 'active', updated_at = clock_timestamp()
+       WHERE id = $1 AND status = 'suspended'
+       RETURNING updated_at
+     ), services AS (
+       UPDATE tenant_manager.associations SET status = 'active', updated_at = clock_timestamp()
+       WHERE tenant_id = $1 AND status = 'suspended'
+       RETURNING service, updated_at, max_open_conns, max_idle_conns
+     )
+     SELECT NULL AS service, updated_at AS at, NULL::integer AS "maxOpenConns", NULL::integer AS "maxIdleConns" FROM tenant
+     UNION ALL
+     SELECT service, updated_at, max_open_conns, max_idle_conns FROM services`,
+    [id],
+  );
+  return rows;
+}
