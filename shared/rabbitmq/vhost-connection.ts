@@ -27,6 +27,8 @@ export class VhostConnection {
   #publishing: ConfirmChannel | undefined;
   #loop: Promise<void> | undefined;
   #ready = Promise.withResolvers<void>();
+  /** Why the last attempt failed. */
+  #failure: unknown;
 
   constructor(options: VhostConnectionOptions) {
     this.#options = options;
@@ -51,8 +53,10 @@ export class VhostConnection {
     while (!this.#publishing) {
       const left = deadline - Date.now();
       if (left <= 0 || this.#closing.signal.aborted) {
-        throw new MatcherError('BROKER_UNAVAILABLE', 'The tenant’s RabbitMQ vhost is not reachable', {
+        const reason = this.#failure === undefined ? '' : ` (${errorMessage(this.#failure)})`;
+        throw new MatcherError('BROKER_UNAVAILABLE', `The tenant’s RabbitMQ vhost is not reachable${reason}`, {
           remedy: 'not-now',
+          cause: this.#failure,
         });
       }
       const timer = new AbortController();
@@ -76,11 +80,13 @@ export class VhostConnection {
       try {
         const ended = await this.#connectOnce();
         failures = 0;
+        this.#failure = undefined;
         const reason = await ended;
         if (this.#closing.signal.aborted) break;
         log.warn({ reason }, 'lost the connection to the vhost');
       } catch (error) {
         if (this.#closing.signal.aborted) break;
+        this.#failure = error;
         log.warn({ code: errorCode(error), reason: errorMessage(error) }, 'cannot connect to the vhost');
       }
       const pause = Math.min(firstDelay * 2 ** failures++, longestDelay) * (0.5 + Math.random() / 2);

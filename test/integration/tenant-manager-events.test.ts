@@ -3,7 +3,7 @@ import { on } from 'node:events';
 import { lifecycleChannel, lifecycleEvent } from '@matcher/shared/tenancy/wire.ts';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type Fixture, startFixture } from './tenant-manager-fixture.ts';
+import { type Fixture, startFixture } from '../support/tenant-manager.ts';
 
 // Provisioning waits for the servers' disks, and dropping a database for a checkpoint.
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 });

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test, vi } from 'vitest';
-import { managementProxy, openVhost, queryAs, startFixture, tenantManagerEnv } from './tenant-manager-fixture.ts';
+import { managementProxy, openVhost, queryAs, startFixture, tenantManagerEnv } from '../support/tenant-manager.ts';
 
 // Provisioning waits for the servers' disks, and dropping a database for a checkpoint.
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 });

@@ -10,7 +10,7 @@ import {
   openVhost,
   queryAs,
   startFixture,
-} from './tenant-manager-fixture.ts';
+} from '../support/tenant-manager.ts';
 
 // Provisioning waits for the servers' disks, and dropping a database for a checkpoint.
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 });

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { type Fixture, startFixture, validTenant } from './tenant-manager-fixture.ts';
+import { type Fixture, startFixture, validTenant } from '../support/tenant-manager.ts';
 
 // Provisioning waits for the servers' disks, and dropping a database for a checkpoint.
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 });

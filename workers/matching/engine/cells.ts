@@ -12,6 +12,8 @@ export interface Cells {
   readonly head: Int32Array;
   readonly end: Int32Array;
   readonly amount: readonly bigint[];
+  /** Per cell: its amount's place among all amounts (see `Side`). Ascends within a lane. */
+  readonly amountPlace: Int32Array;
   readonly lane: Int32Array;
   readonly lanes: {
     readonly count: number;
@@ -23,70 +25,71 @@ export interface Cells {
 }
 
 export function cellsOf(side: Side, partitionRows: Int32Array): Cells {
-  const { day, currency, amount } = side;
+  const { day, currency } = side;
+  const amountPlace = side.amountPlace();
   const { byRow } = side.order();
-  const rows = partitionRows.slice().sort((a, b) => {
-    const lane = (day[a] as number) - (day[b] as number) || (currency[a] as number) - (currency[b] as number);
-    if (lane !== 0) return lane;
-    const amountA = amount[a] as bigint;
-    const amountB = amount[b] as bigint;
-    if (amountA !== amountB) return amountA < amountB ? -1 : 1;
-    return (byRow[a] as number) - (byRow[b] as number);
-  });
+  const rows = partitionRows
+    .slice()
+    .sort(
+      (a, b) =>
+        (day[a] as number) - (day[b] as number) ||
+        (currency[a] as number) - (currency[b] as number) ||
+        (amountPlace[a] as number) - (amountPlace[b] as number) ||
+        (byRow[a] as number) - (byRow[b] as number),
+    );
+  const sameLane = (a: number, b: number) => day[a] === day[b] && currency[a] === currency[b];
   const head: number[] = [];
-  const amounts: bigint[] = [];
   const laneOfCell: number[] = [];
   const laneStart: number[] = [];
-  const laneRow: number[] = [];
   for (let place = 0; place < rows.length; place++) {
     const row = rows[place] as number;
-    const lane = laneRow.at(-1);
-    const sameLane = lane !== undefined && day[lane] === day[row] && currency[lane] === currency[row];
-    if (sameLane && amounts.at(-1) === amount[row]) continue;
-    if (!sameLane) {
-      laneStart.push(head.length);
-      laneRow.push(row);
-    }
+    const before = rows[place - 1];
+    const isLane = before === undefined || !sameLane(row, before);
+    if (isLane) laneStart.push(head.length);
+    if (!isLane && amountPlace[before] === amountPlace[row]) continue;
     head.push(place);
-    amounts.push(amount[row] as bigint);
-    laneOfCell.push(laneRow.length - 1);
+    laneOfCell.push(laneStart.length - 1);
   }
+  const firstRows = Int32Array.from(head, (place) => rows[place] as number);
+  const laneRows = Int32Array.from(laneStart, (cell) => firstRows[cell] as number);
   return {
     count: head.length,
     rows,
     head: Int32Array.from(head),
     end: Int32Array.from([...head.slice(1), rows.length]),
-    amount: amounts,
+    amount: Array.from(firstRows, (row) => side.amount[row] as bigint),
+    amountPlace: firstRows.map((row) => amountPlace[row] as number),
     lane: Int32Array.from(laneOfCell),
     lanes: {
-      count: laneRow.length,
-      day: Int32Array.from(laneRow, (row) => day[row] as number),
-      currency: Int32Array.from(laneRow, (row) => currency[row] as number),
+      count: laneStart.length,
+      day: laneRows.map((row) => day[row] as number),
+      currency: laneRows.map((row) => currency[row] as number),
       start: Int32Array.from([...laneStart, head.length]),
     },
   };
 }
 
-/** The first cell of a lane whose amount is at least `amount`; the lane's end when there is none. */
-export function firstCellFrom(cells: Cells, lane: number, amount: bigint): number {
-  let low = cells.lanes.start[lane] as number;
-  let high = cells.lanes.start[lane + 1] as number;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((cells.amount[middle] as bigint) < amount) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+/** The first open row of a cell; -1 when the cell is empty. */
+export function firstRow(cells: Cells, cell: number): number {
+  const head = cells.head[cell] as number;
+  return head < (cells.end[cell] as number) ? (cells.rows[head] as number) : -1;
 }
 
-/** The first lane on `day` or later; the number of lanes when there is none. */
-export function firstLaneFrom(cells: Cells, day: number): number {
-  let low = 0;
-  let high = cells.lanes.count;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((cells.lanes.day[middle] as number) < day) low = middle + 1;
-    else high = middle;
+/** Takes the first row out of a cell; says whether the cell is empty now. */
+export function dropFirst(cells: Cells, cell: number): boolean {
+  const head = (cells.head[cell] as number) + 1;
+  cells.head[cell] = head;
+  return head === cells.end[cell];
+}
+
+/** The first index from `low` up to `high` whose value is at least `wanted`; `high` when there is none. */
+export function firstAtLeast(ascending: Int32Array, wanted: number, low: number, high: number): number {
+  let from = low;
+  let to = high;
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if ((ascending[middle] as number) < wanted) from = middle + 1;
+    else to = middle;
   }
-  return low;
+  return from;
 }

@@ -1,8 +1,8 @@
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
-import { partition } from './keys.ts';
 import { pairNearestFirst } from './nearest.ts';
 import { Pace } from './pace.ts';
 import { PairList } from './pair-list.ts';
+import { partition } from './partitions.ts';
 import { type Side, sidesOf } from './side.ts';
 import { satisfies, type Terms, termsOf } from './terms.ts';
 import type { MatchInput, MatchOutput, RuleStatistics } from './types.ts';

@@ -1,7 +1,7 @@
 import type { DateLagConfig, ExactConfig, Rule, ToleranceConfig } from '@matcher/shared/jobs/contracts/rules.ts';
 import { isAtMostFraction, magnitude, parseAmount, roundAmount } from '@matcher/shared/money/decimal.ts';
 import { amountPartReaches, datePart, leastAmountPart, WHOLE } from './confidence.ts';
-import { fieldKey, type Key, referenceKey } from './keys.ts';
+import { fieldKey, type Key, numberKey, referenceKey, valueKey } from './keys.ts';
 import type { Side } from './side.ts';
 
 /** Days that the right record may lie before or after the left one; `from` > `to` means none. Both ends included. */
@@ -64,9 +64,7 @@ export function satisfies(terms: Terms, left: Side, right: Side, leftRow: number
 function exactTerms(config: ExactConfig, left: Side, right: Side): Terms {
   const keys = commonKeys(config, left, right);
   if (config.matchReference) keys.push(referenceKey(left, right, config));
-  if (config.matchAmount) {
-    keys.push({ left: (row) => left.amount[row] as bigint, right: (row) => right.amount[row] as bigint });
-  }
+  if (config.matchAmount) keys.push(numberKey(left.amountPlace(), right.amountPlace()));
   if (config.matchDate) keys.push(dateKey(config.datePrecision, left, right));
   return {
     keys,
@@ -129,16 +127,21 @@ function within(days: number): DayWindow {
 
 function commonKeys(config: { matchCurrency: boolean; matchFields: string[] }, left: Side, right: Side): Key[] {
   const keys = config.matchFields.map((name) => fieldKey(left, right, name));
-  if (config.matchCurrency) {
-    keys.push({ left: (row) => left.currency[row] as number, right: (row) => right.currency[row] as number });
-  }
+  if (config.matchCurrency) keys.push(numberKey(left.currency, right.currency));
   return keys;
 }
 
 function dateKey(precision: ExactConfig['datePrecision'], left: Side, right: Side): Key {
-  const [leftDate, rightDate] =
-    precision === 'DAY' ? [left.day, right.day] : [left.columns.timestamp, right.columns.timestamp];
-  return { left: (row) => leftDate[row] as number, right: (row) => rightDate[row] as number };
+  if (precision === 'DAY') {
+    return valueKey(
+      (row) => left.day[row] as number,
+      (row) => right.day[row] as number,
+    );
+  }
+  return valueKey(
+    (row) => left.columns.timestamp[row] as number,
+    (row) => right.columns.timestamp[row] as number,
+  );
 }
 
 function rounded(side: Side, config: ToleranceConfig): bigint[] {

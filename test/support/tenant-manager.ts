@@ -20,6 +20,8 @@ export interface Answer {
 
 export interface Fixture {
   settings: Settings;
+  /** Works as MULTI_TENANT_URL. */
+  address: string;
   /** Everything the Tenant Manager logged so far. */
   log(): string;
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
@@ -69,6 +71,7 @@ export async function startFixture(overrides: NodeJS.ProcessEnv = {}): Promise<F
 
   const fixture: Fixture = {
     settings,
+    address: manager.address,
     log: () => lines.join(''),
     call,
     async create(id = randomUUID()) {

@@ -1,0 +1,75 @@
+import { ConfigError } from '@matcher/shared/config/load.ts';
+import { errorCode, errorMessage, MatcherError } from '@matcher/shared/errors.ts';
+import type { Failure } from '@matcher/shared/jobs/contracts/events.ts';
+import { CommanderError } from 'commander';
+
+/** The command line, or a file that it names, can't be understood: nothing was done. */
+export class UsageError extends MatcherError {}
+
+/** A job that was published and ended in failure. */
+export class JobFailed extends MatcherError {
+  readonly jobId: string;
+
+  constructor(jobId: string, label: string, { code, message, hint }: Failure) {
+    super(code, `${label}: ${message}`, hint === null ? {} : { hint });
+    this.jobId = jobId;
+  }
+}
+
+/** The user ended the command. */
+export class Interrupted extends MatcherError {
+  constructor(message = 'Interrupted', hint?: string) {
+    super('INTERRUPTED', message, hint === undefined ? {} : { hint });
+  }
+}
+
+/** --timeout is over. */
+export class WaitTimeout extends MatcherError {
+  constructor(message: string, hint?: string) {
+    super('WAIT_TIMEOUT', message, hint === undefined ? {} : { hint });
+  }
+}
+
+/** A failure as scripts read it, in `{"error": …}`. */
+export interface ErrorDocument {
+  code: string;
+  message: string;
+  hint: string | null;
+  jobId?: string;
+  problems?: readonly unknown[];
+}
+
+/** What to do about errors that don't say it themselves, in terms of this command. */
+const hints: Record<string, string> = {
+  TENANT_NOT_FOUND: 'matcher tenant list shows those that there are.',
+  TENANT_SUSPENDED: 'matcher tenant reactivate ID gives the service back.',
+  TENANT_MANAGER_UNAVAILABLE: 'Check MULTI_TENANT_URL, and that the Tenant Manager runs.',
+  BROKER_UNAVAILABLE: 'Check that the tenant’s RabbitMQ runs and can be reached from here.',
+  NOT_CONFIRMED: 'Whether the job was taken is unknown; running the command again does no harm.',
+  INVALID_CONFIG: 'These are environment variables; npm run services prints those of local servers.',
+};
+
+const badUsage = new Set(['INVALID_CONFIG', 'INVALID_TENANT', 'BODY_INVALID', 'JOB_ID_INVALID', 'OBJECT_KEY_INVALID']);
+
+/** 0 done, 1 the job or a call failed, 2 the command line, a file or the configuration is at fault, 130 interrupted. */
+export function exitStatus(error: unknown): 1 | 2 | 130 {
+  if (error instanceof Interrupted) return 130;
+  if (error instanceof JobFailed) return 1;
+  if (error instanceof UsageError || error instanceof ConfigError || error instanceof CommanderError) return 2;
+  return badUsage.has(errorCode(error)) ? 2 : 1;
+}
+
+export function describeFailure(error: unknown): ErrorDocument {
+  const code = error instanceof CommanderError ? 'USAGE' : errorCode(error);
+  return {
+    code,
+    message: errorMessage(error).replace(/^error: /, ''),
+    hint: (error instanceof MatcherError ? error.hint : undefined) ?? hints[code] ?? null,
+    ...(error instanceof JobFailed ? { jobId: error.jobId } : {}),
+    ...(hasProblems(error) ? { problems: error.problems } : {}),
+  };
+}
+
+function hasProblems(error: unknown): error is { problems: readonly unknown[] } {
+  return Array.isArray((error as { problems?: unknown } | null)?.problems);
+}
