@@ -104,7 +104,8 @@ export function splitAddress(text: string): { host: string; port: number } {
   const [, bracketed, plain, digits] = /^(?:\[([^\]]+)\]|([^:\s]*)):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (digits === undefined || port > 65_535 || (bracketed !== undefined && isIP(bracketed) !== 6)) {
-    throw new Error(`is ${JSON.stringify(text)}; it takes host:port`);
+    // What was written instead may be a URL with a password in it: it is not repeated.
+    throw new Error('is no address; it takes host:port');
   }
   return { host: bracketed ?? plain ?? '', port };
 }

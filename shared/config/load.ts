@@ -92,7 +92,9 @@ function required(role: Role, settings: Settings): Required {
     ...tenants,
     ...objects,
     REDIS_HOST: 'by every worker',
-    ...(settings.MULTI_TENANT_REDIS_HOST ? { MULTI_TENANT_ENVIRONMENT: 'when MULTI_TENANT_REDIS_HOST is set' } : {}),
+    ...(settings.MULTI_TENANT_ENABLED && settings.MULTI_TENANT_REDIS_HOST
+      ? { MULTI_TENANT_ENVIRONMENT: 'when MULTI_TENANT_REDIS_HOST is set' }
+      : {}),
   };
 }
 
@@ -100,11 +102,16 @@ function required(role: Role, settings: Settings): Required {
 function contradictions(settings: Settings): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
   const { MULTI_TENANT_URL: managerUrl } = settings;
-  if (managerUrl?.startsWith('http:') && !settings.MULTI_TENANT_ALLOW_INSECURE_HTTP) {
-    if (!isLoopback(new URL(managerUrl).hostname)) {
+  if (managerUrl !== undefined && !settings.MULTI_TENANT_ALLOW_INSECURE_HTTP) {
+    const { protocol, hostname } = new URL(managerUrl);
+    if (protocol !== 'https:' && !isLoopback(hostname)) {
       const problem = 'is plain http and not on this machine; use https or set MULTI_TENANT_ALLOW_INSECURE_HTTP=true';
       problems.push({ variable: 'MULTI_TENANT_URL', problem });
     }
+  }
+  if (/[^\x20-\x7e]/.test(settings.MULTI_TENANT_SERVICE_API_KEY ?? '')) {
+    const problem = 'has a character that an HTTP header cannot carry';
+    problems.push({ variable: 'MULTI_TENANT_SERVICE_API_KEY', problem });
   }
   if (tryCanonicalTenantId(settings.DEFAULT_TENANT_ID) === undefined) {
     problems.push({ variable: 'DEFAULT_TENANT_ID', problem: 'is no tenant identifier' });

@@ -65,7 +65,7 @@ export const variables = {
     oneOf: ['disable', 'require', 'verify-ca', 'verify-full'],
     about: 'TLS towards PostgreSQL; "disable" has to be asked for.',
   }),
-  POSTGRES_MAX_OPEN_CONNS: int({ default: 25, min: 1, about: 'Connections of one tenant pool at most.' }),
+  POSTGRES_MAX_OPEN_CONNS: int({ default: 25, min: 2, about: 'Connections of one tenant pool at most.' }),
   POSTGRES_MAX_IDLE_CONNS: int({ default: 5, min: 0, about: 'Connections a tenant pool keeps open without work.' }),
   POSTGRES_CONNECT_TIMEOUT_SEC: int({ default: 10, min: 1, about: 'Seconds for a connection to PostgreSQL.' }),
   POSTGRES_QUERY_TIMEOUT_SEC: int({ default: 30, min: 1, about: 'Seconds for a query that is no bulk work.' }),

@@ -8,6 +8,7 @@ import { tenantDatabase } from '../postgres/tenant-database.ts';
 import { publishConfirmed } from '../rabbitmq/publish.ts';
 import { jobsExchange } from '../rabbitmq/topology.ts';
 import { VhostConnection } from '../rabbitmq/vhost-connection.ts';
+import { Slots } from '../slots.ts';
 import type { TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { createTenantSource } from '../tenancy/tenant-source.ts';
@@ -99,7 +100,8 @@ export async function openJobClient(options: JobClientOptions): Promise<JobClien
     tenantId,
     config,
     async publish(type, body, { id = randomUUID() } = {}) {
-      const content = checkedBody(type, id, body);
+      checkId(id);
+      const content = messageContent(type, body);
       await publishConfirmed(connection, {
         exchange: jobsExchange,
         routingKey: type,
@@ -114,13 +116,24 @@ export async function openJobClient(options: JobClientOptions): Promise<JobClien
   };
 }
 
-/** The message's body, as it was given: the defaults are the worker's to fill in. */
-function checkedBody(type: JobType, id: string, body: unknown): Buffer {
-  if (!jobIdForm.safeParse(id).success) {
-    throw new MatcherError('JOB_ID_INVALID', `${JSON.stringify(id.slice(0, 140))} is no job id`, {
-      hint: 'It takes a UUID, or 1 to 128 letters, digits, ".", "_", ":" and "-".',
-    });
-  }
+/**
+ * Checks a body before anything is done for its job.
+ *
+ * @throws MatcherError `BODY_INVALID` (names every field), `BODY_TOO_LARGE`
+ */
+export function checkBody(type: JobType, body: unknown): void {
+  messageContent(type, body);
+}
+
+function checkId(id: string): void {
+  if (jobIdForm.safeParse(id).success) return;
+  throw new MatcherError('JOB_ID_INVALID', `${JSON.stringify(id.slice(0, 140))} is no job id`, {
+    hint: 'It takes a UUID, or 1 to 128 letters, digits, ".", "_", ":" and "-".',
+  });
+}
+
+/** The body as it was given: the defaults are the worker's to fill in. */
+function messageContent(type: JobType, body: unknown): Buffer {
   const parsed = jobBodies[type].safeParse(body);
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
@@ -150,7 +163,7 @@ function jobRecords(config: TenantConfig, settings: Settings, log: Logger) {
   return {
     async read(id: string): Promise<JobRow | undefined> {
       try {
-        return await readJob(tenantDatabase(pool ?? open()), id);
+        return await readJob(tenantDatabase(pool ?? open(), new Slots(1)), id);
       } catch (error) {
         // No worker has opened this database yet, so there is no job either.
         if (errorCode(error) === undefinedTable) return undefined;

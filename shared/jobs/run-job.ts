@@ -72,7 +72,7 @@ export async function runJob(
       const result = await complete(tx);
       lease.signal.throwIfAborted();
       await end(tx, scope, definition, claim, { state: 'SUCCEEDED', result });
-    });
+    }, lease.signal);
     log.info({ seconds: secondsSince(started) }, 'job done');
     return { kind: 'settled' };
   } catch (error) {

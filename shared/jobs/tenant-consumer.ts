@@ -5,6 +5,7 @@ import type { Logger } from '../observability/log.ts';
 import { buryMessage, delayMessage } from '../rabbitmq/settle.ts';
 import { jobQueue } from '../rabbitmq/topology.ts';
 import { VhostConnection } from '../rabbitmq/vhost-connection.ts';
+import type { Slots } from '../slots.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { leaseScope, type ScopeParts } from '../tenancy/tenant-scope.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
@@ -12,7 +13,6 @@ import type { AnyJobDefinition } from './definition.ts';
 import { readJobMessage } from './message.ts';
 import { drainOutbox, publishNow } from './outbox.ts';
 import { type Fate, failureOf, type RunOptions, runJob } from './run-job.ts';
-import type { JobSlots } from './slots.ts';
 
 /** Messages of one queue that wait in this process at most: one works, one is at hand. More would only be kept from other processes. */
 const prefetch = 2;
@@ -22,7 +22,7 @@ const acknowledgementPause = 200;
 
 export interface ConsumerParts extends ScopeParts {
   source: TenantSource;
-  slots: JobSlots;
+  slots: Slots;
   definitions: readonly AnyJobDefinition[];
   run: Omit<RunOptions, 'signal'>;
   name: string;

@@ -19,9 +19,11 @@ export function checkObjectKey(key: string): string {
           : // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
             /[\\\u0000-\u001f\u007f]/.test(key)
             ? 'has a backslash or a control character'
-            : key.split('/').some((part) => part === '' || part === '.' || part === '..')
-              ? 'has an empty, "." or ".." part'
-              : undefined;
+            : !key.isWellFormed()
+              ? 'is no valid Unicode text'
+              : key.split('/').some((part) => part === '' || part === '.' || part === '..')
+                ? 'has an empty, "." or ".." part'
+                : undefined;
   if (wrong === undefined) return key;
   throw new MatcherError('OBJECT_KEY_INVALID', `The object key ${wrong}`, {
     hint: 'Keys are relative to the tenant, such as "uploads/2026-01/bank.csv".',

@@ -50,7 +50,7 @@ export function tenantObjects(s3: S3Client, settings: Settings, tenantId: Tenant
 
   return {
     async put(key, body, contentType = 'application/octet-stream') {
-      await s3.send(new PutObjectCommand({ ...at(key), Body: body, ContentType: contentType }));
+      await s3.send(new PutObjectCommand({ ...at(key), Body: Buffer.from(body), ContentType: contentType }));
     },
     async get(key) {
       const target = at(key);

@@ -1,4 +1,5 @@
 import { type DestinationStream, type Logger, pino } from 'pino';
+import { variables } from '../config/variables.ts';
 
 export type { Logger } from 'pino';
 
@@ -12,10 +13,17 @@ const secrets = [
   'secret',
   'clientSecret',
   'secretAccessKey',
+  'apiKey',
+  'x-api-key',
   'token',
+  'access_token',
   'authorization',
   'url',
+  ...Object.entries(variables).flatMap(([name, { secret }]) => (secret ? [name] : [])),
 ];
+
+/** Causes of causes that a line shows; there are errors whose causes go round in a circle. */
+const maxCauses = 4;
 
 /** JSON lines on standard output, with the process's name and deployment on each. */
 export function createLog(
@@ -29,8 +37,8 @@ export function createLog(
     base: { pid: process.pid, env: settings.ENV_NAME },
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
-    redact: { paths: secrets.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]), censor: '[redacted]' },
-    serializers: { err: describeError },
+    redact: { paths: secrets.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`]), censor: '[redacted]' },
+    serializers: { err: (error: unknown) => describeError(error) },
   };
   return destination ? pino(options, destination) : pino(options);
 }
@@ -39,7 +47,7 @@ export function createLog(
  * An error as a log shows it: class, code, message, where it happened and what caused it; not its other properties, since drivers
  * hang connection parameters and offending values on theirs (PostgreSQL's `detail` quotes the row).
  */
-function describeError(error: unknown): unknown {
+function describeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return String(error);
   const { code, cause } = error as Error & { code?: unknown };
   return {
@@ -51,6 +59,6 @@ function describeError(error: unknown): unknown {
       .slice(1, 8)
       .map((line) => line.trim())
       .join(' < '),
-    ...(cause === undefined ? {} : { cause: describeError(cause) }),
+    ...(cause === undefined || depth === maxCauses ? {} : { cause: describeError(cause, depth + 1) }),
   };
 }

@@ -2,15 +2,16 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient, QueryResultRow } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import type { Slots } from '../slots.ts';
 
 /** The tenant's database, as a job's handler sees it. */
 export interface TenantDatabase {
   query<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;
   /**
    * Runs `work` in one transaction: committed when it returns, rolled back when it throws. Statements in it may take as long as they need,
-   * since bulk work is done here.
+   * since bulk work is done here; when `signal` is aborted, the one that runs is cancelled.
    */
-  transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  transaction<T>(work: (tx: Transaction) => Promise<T>, signal?: AbortSignal): Promise<T>;
 }
 
 export interface Transaction {
@@ -23,36 +24,59 @@ export interface Transaction {
   copyOut(sql: string): { stream: Readable; rows(): number };
 }
 
-export function tenantDatabase(pool: Pool): TenantDatabase {
+/**
+ * @param transactions permits for transactions: fewer than the pool has connections, so that however many bulk transactions run, the short statements
+ *   that keep their claims alive and that cancel them get through.
+ */
+export function tenantDatabase(pool: Pool, transactions: Slots): TenantDatabase {
   return {
     async query(sql, values) {
       return (await pool.query(sql, values)).rows;
     },
-    async transaction(work) {
-      const client = await pool.connect();
-      // A connection that breaks inside a transaction also raises an event; the query's own error is the one that is reported.
-      const ignore = () => {};
-      client.on('error', ignore);
-      let broken = false;
+    async transaction(work, signal) {
+      const leave = await transactions.acquire(signal);
       try {
-        await client.query('BEGIN; SET LOCAL statement_timeout = 0');
-        const result = await work(transaction(client));
-        await client.query('COMMIT');
-        return result;
-      } catch (error) {
-        await client.query('ROLLBACK').catch(() => {
-          broken = true;
-        });
-        throw error;
+        return await inTransaction(pool, work, signal);
       } finally {
-        client.off('error', ignore);
-        client.release(broken);
+        leave();
       }
     },
   };
 }
 
-function transaction(client: PoolClient): Transaction {
+async function inTransaction<T>(pool: Pool, work: (tx: Transaction) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  const client = await pool.connect();
+  // A connection that breaks inside a transaction also raises an event; the query's own error is the one that is reported.
+  const ignore = () => {};
+  client.on('error', ignore);
+  let broken = false;
+  let cancelled: Promise<unknown> | undefined;
+  const cancel = () => {
+    const { processID } = client as PoolClient & { processID: number };
+    cancelled = pool.query('SELECT pg_cancel_backend($1)', [processID]).catch(ignore);
+  };
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    signal?.throwIfAborted();
+    await client.query('BEGIN; SET LOCAL statement_timeout = 0');
+    const result = await work(transaction(client, signal));
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {
+      broken = true;
+    });
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+    client.off('error', ignore);
+    // A cancellation that arrives late must not hit whoever gets the connection next.
+    await cancelled;
+    client.release(broken);
+  }
+}
+
+function transaction(client: PoolClient, signal: AbortSignal | undefined): Transaction {
   return {
     async query(sql, values) {
       return (await client.query(sql, values)).rows;
@@ -62,7 +86,7 @@ function transaction(client: PoolClient): Transaction {
     },
     async copyIn(sql, source) {
       const stream = client.query(copyFrom(sql));
-      await pipeline(Readable.from(source), stream);
+      await pipeline(Readable.from(source), stream, ...(signal ? [{ signal }] : []));
       return stream.rowCount ?? 0;
     },
     copyOut(sql) {

@@ -2,6 +2,7 @@ import { Pool } from 'pg';
 import type { Settings } from '../config/variables.ts';
 import { errorCode, errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
+import { Slots } from '../slots.ts';
 import type { TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
@@ -11,12 +12,15 @@ import { migrate } from './migrate.ts';
 /** A tenant's pool, held for as long as a job needs it. A held pool is never closed. */
 export interface PoolLease {
   readonly pool: Pool;
+  /** Permits for transactions on the pool, one fewer than its connections. */
+  readonly transactions: Slots;
   readonly config: TenantConfig;
   release(): void;
 }
 
 interface Opened {
   pool: Pool;
+  transactions: Slots;
   config: TenantConfig;
 }
 
@@ -118,14 +122,14 @@ export class TenantPools {
     this.#places.delete(tenantId);
     this.#places.set(tenantId, place);
     try {
-      const { pool, config } = await place.opened;
+      const { pool, transactions, config } = await place.opened;
       let released = false;
       const release = () => {
         if (released) return;
         released = true;
         this.#leave(tenantId, place);
       };
-      return { pool, config, release };
+      return { pool, transactions, config, release };
     } catch (error) {
       place.leases--;
       throw error;
@@ -160,11 +164,13 @@ export class TenantPools {
   async #openPool(tenantId: TenantId): Promise<Opened> {
     const config = await this.#source.config(tenantId);
     const { maxOpenConns, maxIdleConns } = config.limits;
+    // A job works on one connection and keeps its claim alive on another.
+    const max = Math.max(2, maxOpenConns);
     const pool = new Pool({
       ...connectionOptions(config.postgres, this.#settings, 'matcher'),
-      max: maxOpenConns,
+      max,
       // Connections that stay although nobody uses them; the others close after their idle time.
-      min: Math.min(maxIdleConns, maxOpenConns),
+      min: Math.min(maxIdleConns, max),
       idleTimeoutMillis: 10_000,
     });
     // A connection that breaks while nobody uses it is replaced by the next use.
@@ -185,7 +191,7 @@ export class TenantPools {
       });
     }
     this.#log.info({ tenantId, open: this.#places.size }, 'opened the tenant’s database');
-    return { pool, config };
+    return { pool, transactions: new Slots(max - 1), config };
   }
 
   #makeRoom(): void {

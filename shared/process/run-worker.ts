@@ -2,12 +2,12 @@ import { hostname } from 'node:os';
 import type { Settings } from '../config/variables.ts';
 import { errorCode } from '../errors.ts';
 import type { AnyJobDefinition } from '../jobs/definition.ts';
-import { JobSlots } from '../jobs/slots.ts';
 import { TenantConsumers } from '../jobs/tenant-consumers.ts';
 import { createS3Client } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
 import { TenantPools } from '../postgres/tenant-pools.ts';
 import { createRedis } from '../redis/tenant-redis.ts';
+import { Slots } from '../slots.ts';
 import { TenantDirectory } from '../tenancy/directory.ts';
 import { createTenantSource } from '../tenancy/tenant-source.ts';
 import { serveHealth } from './health-server.ts';
@@ -47,7 +47,7 @@ export async function startWorker(
     redis,
     settings,
     definitions,
-    slots: new JobSlots(settings.JOB_SLOTS),
+    slots: new Slots(settings.JOB_SLOTS),
     run: {
       leaseSec: settings.JOB_LEASE_SEC,
       maxAttempts: settings.JOB_MAX_ATTEMPTS,

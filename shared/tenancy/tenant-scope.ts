@@ -48,7 +48,7 @@ export async function leaseScope(
   const scope: TenantScope = Object.freeze({
     tenantId,
     slug: lease.config.slug,
-    db: tenantDatabase(lease.pool),
+    db: tenantDatabase(lease.pool, lease.transactions),
     objects: tenantObjects(s3, settings, prefix),
     redis: tenantRedis(redis, prefix),
     publish,

@@ -37,7 +37,7 @@ export interface Line {
 
 export function csv(lines: readonly Line[]): string {
   const rows = lines.map(({ id, amount, currency = 'EUR', date = '2026-01-15', text = '', ref }) =>
-    [id, amount, currency, date, JSON.stringify(text).replaceAll('\\"', '""'), ref].join(','),
+    [id, amount, currency, date, `"${text.replaceAll('"', '""')}"`, ref].join(','),
   );
   return ['id,amount,currency,date,text,ref', ...rows, ''].join('\n');
 }

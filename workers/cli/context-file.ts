@@ -16,7 +16,7 @@ export type FileFormat = 'CSV' | 'JSON';
 export interface ContextFile {
   context: JobBodyInput<'context.apply'>['context'];
   /** Empty unless the files were asked for. */
-  sources: { name: string; side: Side; format: FileFormat; /** Absolute paths. */ files: string[] }[];
+  sources: { name: string; side: Side; format: FileFormat /** Absolute paths. */; files: string[] }[];
   reports: Report[];
 }
 

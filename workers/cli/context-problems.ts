@@ -86,7 +86,5 @@ export function problemsOf(
   }
   // Messages of the contracts' own say what is taken; those of the rules also what they got.
   const complete = issue.code === 'custom' || /\bgot /.test(issue.message);
-  return [
-    { path: issue.path, problem: complete ? issue.message : `${issue.message}; ${got(valueAt(issue.path))}` },
-  ];
+  return [{ path: issue.path, problem: complete ? issue.message : `${issue.message}; ${got(valueAt(issue.path))}` }];
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { matchNaively, naiveConfidence } from '../../support/naive-matching.ts';
-import { anyRules, pairsOf, record, rules, run, sides, sorted } from './records.ts';
+import { anyRules, pairsOf, record, rules, run, scattered, sides, sorted } from './records.ts';
 
 const reconciliation = (maxLength: number) => fc.record({ sides: sides(maxLength), rules: anyRules });
 
@@ -33,6 +33,35 @@ describe('the engine against the definition', () => {
         expect(sorted(pairsOf(run(left, right, wideOpen)))).toEqual(sorted(matchNaively(left, right, wideOpen)));
       }),
       { numRuns: 1000 },
+    );
+  });
+
+  test('gives the identical pairs where the dates are as far apart as the amounts are near', () => {
+    const tolerance = (dateWindowDays: number, matchCurrency: boolean) =>
+      rules({
+        type: 'TOLERANCE',
+        config: { matchCurrency, matchReference: false, absTolerance: '1.50', percentTolerance: '0', dateWindowDays },
+      });
+    const lag = (direction: 'ABS' | 'LEFT_BEFORE_RIGHT' | 'RIGHT_BEFORE_LEFT') =>
+      rules({ type: 'DATE_LAG', config: { minDays: 20, maxDays: 300, feeTolerance: '2', direction } });
+    const definitions = fc.constantFrom(
+      tolerance(3, true),
+      tolerance(30, true),
+      tolerance(30, false),
+      tolerance(3650, true),
+      lag('ABS'),
+      lag('LEFT_BEFORE_RIGHT'),
+      lag('RIGHT_BEFORE_LEFT'),
+      rules({ type: 'EXACT', config: { matchReference: false, matchDate: false } }),
+    );
+    fc.assert(
+      fc.property(
+        fc.record({ sides: scattered, definition: definitions }),
+        ({ sides: { left, right }, definition }) => {
+          expect(sorted(pairsOf(run(left, right, definition)))).toEqual(sorted(matchNaively(left, right, definition)));
+        },
+      ),
+      { numRuns: 300 },
     );
   });
 });

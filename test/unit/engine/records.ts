@@ -104,7 +104,7 @@ const recordOf = (amount: fc.Arbitrary<bigint>, timestamp: fc.Arbitrary<number>)
     }));
 
 const sideOf = (one: fc.Arbitrary<NaiveRecord>, maxLength: number) =>
-  fc.uniqueArray(one, { maxLength, selector: (r) => `${r.source} ${r.externalId}` });
+  fc.uniqueArray(one, { maxLength, size: 'max', selector: (r) => `${r.source} ${r.externalId}` });
 
 /** Both sides of a small reconciliation, of ordinary or hot records. */
 export const sides = (maxLength: number) =>
@@ -123,6 +123,39 @@ export const sides = (maxLength: number) =>
       const one = recordOf(amount, timestamp);
       return fc.record({ left: sideOf(one, maxLength), right: sideOf(one, maxLength) });
     });
+
+/**
+ * Sides of one partition that spread over many days, with amounts that keep colliding. On a contrary one, what is near in
+ * amount is far in days: many amounts lie between a left record and the first right one whose day fits.
+ */
+export const scattered = fc
+  .record({
+    days: fc.constantFrom(40, 120, 900),
+    amounts: fc.constantFrom(1, 3, 30, 400),
+    contrary: fc.boolean(),
+  })
+  .chain(({ days, amounts: different, contrary }) => {
+    const side = (cents: (amount: number, day: number) => number) =>
+      fc
+        .array(
+          fc.record({ amount: fc.nat({ max: different - 1 }), day: fc.nat({ max: days }), usd: fc.nat({ max: 4 }) }),
+          { maxLength: 60, size: 'max' },
+        )
+        .map((all): NaiveRecord[] =>
+          all.map(({ amount, day, usd }, index) => ({
+            externalId: `${(index * 37) % 61}`,
+            source: 'S',
+            amount: parseAmount('100') + BigInt(cents(amount, day)) * parseAmount('0.01'),
+            currency: usd === 0 ? 'USD' : 'BRL',
+            timestamp: Date.UTC(2025, 0, 1 + day),
+            fields: {},
+          })),
+        );
+    return fc.record({
+      left: side((amount) => (contrary ? amount % 3 : amount)),
+      right: side((amount, day) => (contrary ? days - day : amount)),
+    });
+  });
 
 const common = {
   matchCurrency: fc.boolean(),

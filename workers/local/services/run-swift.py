@@ -6,6 +6,7 @@ Needs {proxy,account,container,object}-server.conf and swift.conf in FOLDER, and
 of one process, which loads the code only once, and end together.
 """
 
+import ctypes
 import importlib
 import logging
 import os
@@ -18,6 +19,7 @@ os.environ['EVENTLET_NO_GREENDNS'] = 'yes'
 from swift.common import utils, wsgi
 from swift.common.ring import RingBuilder
 
+PR_SET_PDEATHSIG = 1
 STORAGE = ('account', 'container', 'object')
 
 
@@ -30,6 +32,8 @@ def write_ring(folder, kind, port):
 
 
 def serve(folder, kind):
+    # Ends with the process that it was forked from, however that ends.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     name = kind + '-server'
     sys.exit(wsgi.run_wsgi(os.path.join(folder, name + '.conf'), name))
 

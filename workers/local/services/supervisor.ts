@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lastLines } from './commands.ts';
 import { ServicesError } from './environment.ts';
+import { program } from './packages.ts';
 import { familyOf, gone, isAlive } from './processes.ts';
 
 export interface ServerCommand {
@@ -51,7 +52,8 @@ export class Supervisor {
     const log = join(folder, `${name}.log`);
     const output = openSync(log, 'a');
     const identity = systemUser(user);
-    const child = spawn(command, args, {
+    const [executable = command, ...rest] = [...tether(), command, ...args];
+    const child = spawn(executable, rest, {
       cwd: folder,
       detached: true,
       stdio: ['ignore', output, output],
@@ -138,6 +140,12 @@ function kill(pid: number): void {
 }
 
 const systemPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** Makes the kernel end a server whose keeper is killed without a chance to do it; the data folder then stays behind. */
+function tether(): string[] {
+  const setpriv = program('setpriv');
+  return setpriv ? [setpriv, '--pdeathsig', 'KILL', '--'] : [];
+}
 
 /** Undefined unless we are root: then everything runs as who we are. */
 function systemUser(name: string): { uid: number; gid: number } | undefined {

@@ -1,5 +1,5 @@
-/** The jobs that a process works on at the same time. Slots are handed out first come, first served. */
-export class JobSlots {
+/** A fixed number of permits, such as the jobs that a process works on at the same time. Handed out first come, first served. */
+export class Slots {
   readonly #waiting: (() => void)[] = [];
   #free: number;
 
@@ -13,8 +13,8 @@ export class JobSlots {
    * @returns the function that gives it back.
    * @throws the signal's reason when it is aborted first.
    */
-  async acquire(signal: AbortSignal): Promise<() => void> {
-    signal.throwIfAborted();
+  async acquire(signal?: AbortSignal): Promise<() => void> {
+    signal?.throwIfAborted();
     if (this.#free > 0) {
       this.#free--;
       return this.#once();
@@ -25,11 +25,11 @@ export class JobSlots {
       const index = this.#waiting.indexOf(give);
       if (index < 0) return; // the slot was handed over in the same turn
       this.#waiting.splice(index, 1);
-      reject(signal.reason);
+      reject(signal?.reason);
     };
     this.#waiting.push(give);
-    signal.addEventListener('abort', abort, { once: true });
-    await promise.finally(() => signal.removeEventListener('abort', abort));
+    signal?.addEventListener('abort', abort, { once: true });
+    await promise.finally(() => signal?.removeEventListener('abort', abort));
     return this.#once();
   }
 

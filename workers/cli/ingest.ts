@@ -1,0 +1,85 @@
+import { randomUUID } from 'node:crypto';
+import { basename, extname } from 'node:path';
+import { checkBody } from '@matcher/shared/jobs/client.ts';
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { type FileFormat, fileProblem } from './context-file.ts';
+import { UsageError } from './failures.ts';
+import { uploadFile } from './file-transfer.ts';
+import { ingestionText } from './job-texts.ts';
+import { contextOption, finishCommand, type Run, type Shell, tenantOption, timeoutOption, waitOption } from './run.ts';
+import { type TenantSession, withTenant, withTenantAndBucket } from './tenant-session.ts';
+
+interface Options {
+  tenant?: string;
+  context: string;
+  source: string;
+  format?: FileFormat;
+  objectKey?: string;
+  wait?: boolean;
+}
+
+export function addIngestCommand(program: Command, shell: Shell): void {
+  const command = program
+    .command('ingest')
+    .description(
+      'Loads a file of one source: uploads it into the tenant’s part of the bucket and publishes ingestion.run.',
+    )
+    .argument('[file]', 'CSV with a header line, or a JSON array of objects; UTF-8')
+    .addOption(tenantOption())
+    .addOption(contextOption())
+    .requiredOption('--source <name>', 'the source that the file is of')
+    .addOption(new Option('--format <format>', 'by the file’s extension when absent').choices(['CSV', 'JSON']))
+    .option('--object-key <key>', 'instead of a file: what lies in the tenant’s part of the bucket already')
+    .addOption(waitOption())
+    .addOption(timeoutOption());
+  finishCommand(
+    command,
+    shell,
+    'matcher ingest ledger.csv --context card-settlement --source ledger --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait',
+    async (run, options: Options, ...args: string[]) => ingest(run, options, args[0]),
+  );
+}
+
+async function ingest(run: Run, options: Options, file: string | undefined): Promise<void> {
+  const { context, source, objectKey } = options;
+  if ((file === undefined) === (objectKey === undefined)) {
+    throw new UsageError('USAGE', 'ingest takes a FILE or --object-key KEY, one of the two');
+  }
+  const format = options.format ?? formatOf(file ?? (objectKey as string));
+  const bodyWith = (key: string) => ({ version: 1, context, source, objectKey: key, format }) as const;
+  // A wrong name must not cost an upload.
+  checkBody('ingestion.run', bodyWith(objectKey ?? 'uploads/file'));
+  if (file === undefined) {
+    await withTenant(run, options.tenant, (session) => publish(run, session, options, bodyWith(objectKey as string)));
+    return;
+  }
+  const problem = await fileProblem(file);
+  if (problem) throw new UsageError('FILE_UNREADABLE', `${file} ${problem}`);
+  await withTenantAndBucket(run, options.tenant, async (session) => {
+    const jobId = randomUUID();
+    const onProgress = (detail: string) => run.out.progress(basename(file), 'uploading', detail);
+    const key = await uploadFile(session.objects, { path: file, format, jobId }, { signal: run.signal, onProgress });
+    await publish(run, session, options, bodyWith(key), jobId);
+  });
+}
+
+async function publish(
+  { out }: Run,
+  { jobs }: TenantSession,
+  { wait, source }: Options,
+  body: { version: 1; context: string; source: string; objectKey: string; format: FileFormat },
+  id?: string,
+): Promise<void> {
+  const jobId = await jobs.publish('ingestion.run', body, id);
+  if (!wait) return out.result({ jobId, objectKey: body.objectKey }, jobId);
+  const result = await jobs.finish<'ingestion.run'>(jobId, `ingest ${source}`);
+  out.result({ jobId, state: 'SUCCEEDED', result }, ingestionText(result));
+}
+
+function formatOf(name: string): FileFormat {
+  const formats: Record<string, FileFormat> = { '.csv': 'CSV', '.json': 'JSON' };
+  const format = formats[extname(name).toLowerCase()];
+  if (format) return format;
+  throw new UsageError('USAGE', `${name}: the extension does not say the format; add --format CSV or --format JSON`);
+}

@@ -1,0 +1,65 @@
+import { randomUUID } from 'node:crypto';
+import type { JobClient } from '@matcher/shared/jobs/client.ts';
+import type { JobBodyInput } from '@matcher/shared/jobs/contracts/bodies.ts';
+import type { JobType } from '@matcher/shared/jobs/contracts/job-types.ts';
+import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
+import { Interrupted, JobFailed, WaitTimeout } from './failures.ts';
+import type { Output } from './output.ts';
+import { grouped } from './terminal-text.ts';
+
+/** One command's jobs: published, followed with a line of progress, and named when the waiting ends before they do. */
+export class Jobs {
+  readonly #client: JobClient;
+  readonly #out: Output;
+  readonly #signal: AbortSignal;
+  readonly #running = new Map<string, string>();
+
+  constructor(client: JobClient, out: Output, signal: AbortSignal) {
+    this.#client = client;
+    this.#out = out;
+    this.#signal = signal;
+  }
+
+  async publish<T extends JobType>(type: T, body: JobBodyInput<T>, id: string = randomUUID()): Promise<string> {
+    this.#signal.throwIfAborted();
+    return this.#client.publish(type, body, { id });
+  }
+
+  /**
+   * Waits for the job's result.
+   *
+   * @throws JobFailed, Interrupted, WaitTimeout
+   */
+  async finish<T extends JobType>(jobId: string, label: string): Promise<JobResult<T>> {
+    this.#running.set(jobId, label);
+    try {
+      this.#out.progress(label, 'waiting for a worker');
+      const end = await this.#client.follow<T>(jobId, {
+        signal: this.#signal,
+        onProgress: ({ stage, done, total }) =>
+          this.#out.progress(label, stage, total === null ? grouped(done) : `${grouped(done)} of ${grouped(total)}`),
+      });
+      if (end.state === 'FAILED') throw new JobFailed(jobId, label, end.error);
+      return end.result;
+    } catch (error) {
+      throw this.#signal.aborted ? this.#stillRunning() : error;
+    } finally {
+      this.#running.delete(jobId);
+    }
+  }
+
+  /** Publishes a job and waits for its result. */
+  async run<T extends JobType>(type: T, body: JobBodyInput<T>, label: string, id?: string): Promise<JobResult<T>> {
+    return this.finish<T>(await this.publish(type, body, id), label);
+  }
+
+  #stillRunning(): Error {
+    const [jobId] = this.#running.keys();
+    const jobs = [...this.#running].map(([id, label]) => `${label} (job ${id})`).join(', ');
+    const hint = `See how it is: matcher job ${jobId} --tenant ${this.#client.tenantId}`;
+    if (this.#signal.reason instanceof WaitTimeout) {
+      return new WaitTimeout(`${this.#signal.reason.message}; what was published goes on: ${jobs}`, hint);
+    }
+    return new Interrupted(`Interrupted; what was published goes on: ${jobs}`, hint);
+  }
+}

@@ -1,0 +1,36 @@
+import type { Command } from 'commander';
+import { matchingText } from './job-texts.ts';
+import { contextOption, finishCommand, type Shell, tenantOption, timeoutOption, waitOption } from './run.ts';
+import { withTenant } from './tenant-session.ts';
+
+interface Options {
+  tenant?: string;
+  context: string;
+  dryRun?: boolean;
+  wait?: boolean;
+}
+
+export function addMatchCommand(program: Command, shell: Shell): void {
+  const command = program
+    .command('match')
+    .description('Matches what is open in a context.')
+    .addOption(tenantOption())
+    .addOption(contextOption())
+    .option('--dry-run', 'report what would be matched, and change nothing')
+    .addOption(waitOption())
+    .addOption(timeoutOption());
+  finishCommand(
+    command,
+    shell,
+    'matcher match --context card-settlement --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait',
+    async (run, { tenant, context, dryRun, wait }: Options) => {
+      const body = { version: 1, context, mode: dryRun ? 'DRY_RUN' : 'COMMIT' } as const;
+      await withTenant(run, tenant, async ({ jobs }) => {
+        const jobId = await jobs.publish('matching.run', body);
+        if (!wait) return run.out.result({ jobId }, jobId);
+        const result = await jobs.finish<'matching.run'>(jobId, 'match');
+        run.out.result({ jobId, state: 'SUCCEEDED', result }, matchingText(result));
+      });
+    },
+  );
+}

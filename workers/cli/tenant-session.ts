@@ -1,0 +1,78 @@
+import { loadSettings } from '@matcher/shared/config/load.ts';
+import type { Settings } from '@matcher/shared/config/variables.ts';
+import { type JobClient, openJobClient } from '@matcher/shared/jobs/client.ts';
+import { createS3Client, type TenantObjects, tenantObjects } from '@matcher/shared/objects/tenant-objects.ts';
+import { createLog } from '@matcher/shared/observability/log.ts';
+import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { destination } from 'pino';
+import { UsageError } from './failures.ts';
+import { Jobs } from './jobs.ts';
+import type { Run } from './run.ts';
+
+/** What a command works with: one tenant's jobs, and its part of the bucket. */
+export interface TenantSession {
+  readonly tenantId: TenantId;
+  readonly client: JobClient;
+  readonly jobs: Jobs;
+}
+
+export interface SessionWithBucket extends TenantSession {
+  readonly objects: TenantObjects;
+}
+
+/** Runs `work` connected to the tenant's vhost, and disconnects whatever happens. */
+export async function withTenant<T>(
+  run: Run,
+  tenant: string | undefined,
+  work: (session: TenantSession) => Promise<T>,
+): Promise<T> {
+  const settings = loadSettings('publisher');
+  return connected(run, settings, tenantOf(settings, tenant), work);
+}
+
+/** As {@link withTenant}, for commands that also move files. */
+export async function withTenantAndBucket<T>(
+  run: Run,
+  tenant: string | undefined,
+  work: (session: SessionWithBucket) => Promise<T>,
+): Promise<T> {
+  const settings = loadSettings('client');
+  const tenantId = tenantOf(settings, tenant);
+  const s3 = createS3Client(settings);
+  const objects = tenantObjects(s3, settings, settings.MULTI_TENANT_ENABLED ? tenantId : undefined);
+  try {
+    return await connected(run, settings, tenantId, (session) => work({ ...session, objects }));
+  } finally {
+    s3.destroy();
+  }
+}
+
+async function connected<T>(
+  { out, signal }: Run,
+  settings: Settings,
+  tenantId: TenantId,
+  work: (session: TenantSession) => Promise<T>,
+): Promise<T> {
+  signal.throwIfAborted();
+  const client = await openJobClient({ settings, tenantId, log: quietLog(settings) });
+  try {
+    return await work({ tenantId, client, jobs: new Jobs(client, out, signal) });
+  } finally {
+    await client.close();
+  }
+}
+
+/** In single-tenant mode there is only one that can be meant. */
+function tenantOf(settings: Settings, given: string | undefined): TenantId {
+  if (given !== undefined) return canonicalTenantId(given);
+  if (!settings.MULTI_TENANT_ENABLED) return canonicalTenantId(settings.DEFAULT_TENANT_ID);
+  throw new UsageError('USAGE', 'option --tenant ID is required', {
+    hint: 'matcher tenant list shows those that there are.',
+  });
+}
+
+/** A user reads messages, not log lines; whoever sets LOG_LEVEL gets them, on standard error. */
+function quietLog(settings: Settings) {
+  const level = process.env.LOG_LEVEL ? settings.LOG_LEVEL : 'silent';
+  return createLog({ ENV_NAME: settings.ENV_NAME, LOG_LEVEL: level }, 'matcher', destination(2));
+}
