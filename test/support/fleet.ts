@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,7 +19,7 @@ import { exportRun } from '../../workers/export/export-run.ts';
 import { ingestionRun } from '../../workers/ingest/ingestion-run.ts';
 import { contextApply } from '../../workers/matching/context-apply.ts';
 import { matchingRun } from '../../workers/matching/matching-run.ts';
-import { type Fixture, queryAs, startFixture } from './tenant-manager.ts';
+import { asAdministrator, type Fixture, queryAs, startFixture, tenantManagerEnv } from './tenant-manager.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
@@ -57,7 +58,11 @@ export interface TestTenant {
 export async function startFleet(
   options: { workers?: number; overrides?: Record<string, string> } = {},
 ): Promise<TestFleet> {
-  const manager = await startFixture();
+  // A Tenant Manager's database of its own: this fleet's workers see this fleet's tenants and no other test's.
+  const database = `manager_${randomBytes(6).toString('hex')}`;
+  const administrator = loadSettings('tenant-manager', tenantManagerEnv());
+  await asAdministrator(administrator, `CREATE DATABASE ${database}`);
+  const manager = await startFixture({ POSTGRES_DB: database });
   const lines: string[] = [];
   const log = createLog({ ENV_NAME: 'test', LOG_LEVEL: 'debug' }, 'worker', { write: (line) => void lines.push(line) });
   const environment: Record<string, string> = {
@@ -130,6 +135,7 @@ export async function startFleet(
       }
       s3.destroy();
       await manager.close();
+      await asAdministrator(administrator, `DROP DATABASE ${database} WITH (FORCE)`);
     },
   };
   for (let i = 0; i < (options.workers ?? 1); i++) await fleet.worker();

@@ -17,7 +17,7 @@ export class OpenSlots {
 
   close(slot: number): void {
     this.#down[slot + 1] = slot;
-    this.#up[slot] = slot + 2;
+    this.#up[slot] = slot + 1;
   }
 
   /** The nearest open slot at or below a place; -1 when there is none. */

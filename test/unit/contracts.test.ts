@@ -1,0 +1,25 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { jobTypes } from '@matcher/shared/jobs/contracts/job-types.ts';
+import { contractSchemas } from '@matcher/shared/jobs/contracts/json-schema.ts';
+import { expect, test } from 'vitest';
+
+const directory = resolve(import.meta.dirname, '../../docs/contracts');
+
+test('the published JSON Schemas are those of the code (npm run contracts writes them)', () => {
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+  const published = Object.fromEntries(
+    files.map((file) => [file.slice(directory.length + 1), JSON.parse(readFileSync(file, 'utf8'))]),
+  );
+  expect(published).toEqual(JSON.parse(JSON.stringify(contractSchemas())));
+});
+
+test('every job type has a schema for its body and for its result', () => {
+  const schemas = contractSchemas();
+  for (const type of jobTypes) {
+    expect(schemas[`jobs/${type}.schema.json`]).toMatchObject({ type: 'object', additionalProperties: false });
+    expect(schemas[`results/${type}.schema.json`]).toMatchObject({ type: 'object' });
+  }
+});
