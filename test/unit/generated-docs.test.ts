@@ -1,12 +1,14 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { configurationDocument } from '@matcher/shared/config/document.ts';
 import { jobTypes } from '@matcher/shared/jobs/contracts/job-types.ts';
 import { contractSchemas } from '@matcher/shared/jobs/contracts/json-schema.ts';
 import { expect, test } from 'vitest';
 
-const directory = resolve(import.meta.dirname, '../../docs/contracts');
+const docs = resolve(import.meta.dirname, '../../docs');
+const directory = join(docs, 'contracts');
 
-test('the published JSON Schemas are those of the code (npm run contracts writes them)', () => {
+test('the published JSON Schemas are those of the code (npm run generate writes them)', () => {
   const files = readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
@@ -22,4 +24,8 @@ test('every job type has a schema for its body and for its result', () => {
     expect(schemas[`jobs/${type}.schema.json`]).toMatchObject({ type: 'object', additionalProperties: false });
     expect(schemas[`results/${type}.schema.json`]).toMatchObject({ type: 'object' });
   }
+});
+
+test('the page on configuration is that of the code (npm run generate writes it)', () => {
+  expect(readFileSync(join(docs, 'configuration.md'), 'utf8')).toBe(configurationDocument());
 });

@@ -1,0 +1,14 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { configurationDocument } from './config/document.ts';
+import { contractSchemas } from './jobs/contracts/json-schema.ts';
+
+/** `npm run generate`: writes what under docs/ follows from the code. A test holds it against the code. */
+const docs = resolve(import.meta.dirname, '../docs');
+rmSync(join(docs, 'contracts'), { recursive: true, force: true });
+for (const [name, schema] of Object.entries(contractSchemas())) {
+  const file = join(docs, 'contracts', name);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `${JSON.stringify(schema, null, 2)}\n`);
+}
+writeFileSync(join(docs, 'configuration.md'), configurationDocument());
