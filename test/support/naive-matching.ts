@@ -91,7 +91,7 @@ function satisfies(rule: Rule, l: NaiveRecord, r: NaiveRecord): boolean {
     const rightIsLater = dayOf(r) - dayOf(l);
     if (direction === 'LEFT_BEFORE_RIGHT' && rightIsLater < 0) return false;
     if (direction === 'RIGHT_BEFORE_LEFT' && rightIsLater > 0) return false;
-    if (days < minDays || (inclusive ? days > maxDays : days >= maxDays)) return false;
+    if (inclusive ? days < minDays || days > maxDays : days <= minDays || days >= maxDays) return false;
     return abs(l.amount - r.amount) <= parseAmount(feeTolerance);
   }
   if (days > rule.config.dateWindowDays) return false;

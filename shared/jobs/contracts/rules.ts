@@ -187,11 +187,13 @@ const toleranceConfig = strict('a TOLERANCE rule', {
 });
 
 const dateLagConfig = strict('a DATE_LAG rule', {
-  minDays: wholeNumber(0, 3650, 0).describe('Fewest UTC days between the two dates; itself included.'),
+  minDays: wholeNumber(0, 3650, 0).describe(
+    'Fewest UTC days between the two dates; itself included unless inclusive is false.',
+  ),
   maxDays: wholeNumber(0, 3650, 0).describe(
     'Most UTC days between the two dates; itself included unless inclusive is false.',
   ),
-  inclusive: flag(true).describe('Whether a lag of exactly maxDays matches. A lag of exactly minDays always does.'),
+  inclusive: flag(true).describe('Whether a lag of exactly minDays or maxDays matches.'),
   direction: choice(['ABS', 'LEFT_BEFORE_RIGHT', 'RIGHT_BEFORE_LEFT'], 'ABS').describe(
     'Which side comes first. The same day counts as either.',
   ),
@@ -206,8 +208,8 @@ const dateLagConfig = strict('a DATE_LAG rule', {
   if (maxDays < minDays) {
     const message = `takes at least minDays, which is ${minDays}; got ${maxDays}`;
     context.addIssue({ code: 'custom', path, message, input: maxDays });
-  } else if (!inclusive && maxDays === minDays) {
-    const message = `takes more than minDays, which is ${minDays}, when inclusive is false, since maxDays itself is then excluded; got ${maxDays}`;
+  } else if (!inclusive && maxDays < minDays + 2) {
+    const message = `takes at least ${minDays + 2} when inclusive is false, since minDays and maxDays themselves are then excluded; got ${maxDays}`;
     context.addIssue({ code: 'custom', path, message, input: maxDays });
   }
 });

@@ -218,7 +218,7 @@ const anyRule = fc.oneof(
         direction: fc.constantFrom('ABS' as const, 'LEFT_BEFORE_RIGHT' as const, 'RIGHT_BEFORE_LEFT' as const),
         feeTolerance: tolerances,
       })
-      .map((config) => ({ ...config, maxDays: config.minDays + config.maxDays + (config.inclusive ? 0 : 1) })),
+      .map((config) => ({ ...config, maxDays: config.minDays + config.maxDays + (config.inclusive ? 0 : 2) })),
   }),
 );
 

@@ -101,11 +101,11 @@ function toleranceTerms(config: ToleranceConfig, left: Side, right: Side): Terms
 
 function dateLagTerms(config: DateLagConfig, left: Side, right: Side): Terms {
   const fee = parseAmount(config.feeTolerance);
-  const { minDays, direction } = config;
-  const lag = { from: minDays, to: config.inclusive ? config.maxDays : config.maxDays - 1 };
-  // The same day is neither before nor after: it counts as either, so every direction takes it when minDays is 0.
-  const later = direction === 'RIGHT_BEFORE_LEFT' ? { from: minDays, to: Math.min(lag.to, 0) } : lag;
-  const earlier = direction === 'LEFT_BEFORE_RIGHT' ? NONE : { from: Math.max(minDays, 1), to: lag.to };
+  const { minDays, maxDays, inclusive, direction } = config;
+  const lag = inclusive ? { from: minDays, to: maxDays } : { from: minDays + 1, to: maxDays - 1 };
+  // The same day is neither before nor after: it counts as either, so every direction takes it when the lag may be 0.
+  const later = direction === 'RIGHT_BEFORE_LEFT' ? { from: lag.from, to: Math.min(lag.to, 0) } : lag;
+  const earlier = direction === 'LEFT_BEFORE_RIGHT' ? NONE : { from: Math.max(lag.from, 1), to: lag.to };
   return {
     keys: commonKeys(config, left, right),
     days: { earlier, later },
