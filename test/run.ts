@@ -16,7 +16,7 @@ interface Report {
 
 let child: ReturnType<typeof spawn> | undefined;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  // The child hears a Ctrl-C itself; what matters here is to wait for its end.
+  // The bootstrap hands each signal on once; this process waits for its child's end.
   process.on(signal, () => child?.kill(signal));
 }
 

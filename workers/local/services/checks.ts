@@ -22,14 +22,13 @@ export const checks: Record<ServiceName, (environment: Environment) => Promise<v
   },
   redis: async (environment) => {
     await infoOfRedis(environment);
-    const [, port = '6379'] = splitHostPort(environment.REDIS_HOST ?? '');
-    const events = `${environment.MULTI_TENANT_REDIS_HOST}:${environment.MULTI_TENANT_REDIS_PORT ?? port}`;
-    if (events !== environment.REDIS_HOST) {
-      await infoOfRedis({
-        REDIS_HOST: events,
-        REDIS_PASSWORD: environment.MULTI_TENANT_REDIS_PASSWORD ?? '',
-      });
-    }
+    const events = `${environment.MULTI_TENANT_REDIS_HOST}:${environment.MULTI_TENANT_REDIS_PORT}`;
+    if (events === environment.REDIS_HOST) return;
+    await infoOfRedis({
+      REDIS_HOST: events,
+      REDIS_PASSWORD: environment.MULTI_TENANT_REDIS_PASSWORD ?? '',
+      REDIS_TLS: environment.MULTI_TENANT_REDIS_TLS ?? 'false',
+    });
   },
   rabbitmq: async (environment) => {
     await nodeOfRabbitmq(environment);
@@ -75,7 +74,7 @@ export async function queryPostgres<Row extends object>(
     user: environment.POSTGRES_USER,
     password: environment.POSTGRES_PASSWORD,
     database,
-    ssl: environment.POSTGRES_SSLMODE === 'disable' ? false : { rejectUnauthorized: false },
+    ssl: tlsOf(environment.POSTGRES_SSLMODE ?? 'disable'),
     connectionTimeoutMillis: answerWithinMs,
     query_timeout: answerWithinMs,
   });
@@ -96,7 +95,7 @@ export async function infoOfRedis(environment: Environment): Promise<Map<string,
     host,
     port: Number(port),
     ...(environment.REDIS_PASSWORD ? { password: environment.REDIS_PASSWORD } : {}),
-    ...(process.env.REDIS_TLS === 'true' ? { tls: {} } : {}),
+    ...(environment.REDIS_TLS === 'true' ? { tls: {} } : {}),
     lazyConnect: true,
     connectTimeout: answerWithinMs,
     commandTimeout: answerWithinMs,
@@ -161,6 +160,12 @@ async function s3Client(environment: Environment): Promise<S3Client> {
     maxAttempts: 1,
     requestHandler: { connectionTimeout: answerWithinMs, requestTimeout: answerWithinMs },
   });
+}
+
+/** As libpq reads these words: only `verify-…` looks at whose certificate it is. */
+function tlsOf(sslMode: string): boolean | { rejectUnauthorized: false } {
+  if (sslMode.startsWith('verify-')) return true;
+  return sslMode === 'require' ? { rejectUnauthorized: false } : false;
 }
 
 function splitAt(line: string, separator: string): [string, string] {

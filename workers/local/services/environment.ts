@@ -25,6 +25,15 @@ export class ServicesError extends Error {
   readonly code = 'SERVICES_UNAVAILABLE';
 }
 
+/** Beyond REDIS_HOST and REDIS_PASSWORD: tenant events may come from a server of their own, and either may want TLS. */
+const redisOverrides = [
+  'REDIS_TLS',
+  'MULTI_TENANT_REDIS_HOST',
+  'MULTI_TENANT_REDIS_PORT',
+  'MULTI_TENANT_REDIS_PASSWORD',
+  'MULTI_TENANT_REDIS_TLS',
+];
+
 type Given = Readonly<Record<string, string | undefined>>;
 
 const complete: Record<ServiceName, (given: Given) => Environment> = {
@@ -40,7 +49,7 @@ const complete: Record<ServiceName, (given: Given) => Environment> = {
   redis: (given) => {
     const [host = '', port = '6379'] = splitHostPort(given.REDIS_HOST || '127.0.0.1');
     const environment = redisEnvironment({ host, port, password: given.REDIS_PASSWORD ?? '' });
-    for (const name of ['MULTI_TENANT_REDIS_HOST', 'MULTI_TENANT_REDIS_PORT', 'MULTI_TENANT_REDIS_PASSWORD']) {
+    for (const name of redisOverrides) {
       const value = given[name];
       if (value !== undefined) environment[name] = value;
     }

@@ -32,12 +32,15 @@ export function accepts(port: number): Promise<void> {
   });
 }
 
+/** How the servers say that a port is taken; Erlang has three ways, one for each of its ports. */
+const portTaken = /already in use|could not bind|eaddrinuse|dist_port_already_used|nodistribution|epmd ended/i;
+
 /** Somebody else can take a port between the moment we found it free and the moment the server opens it: try once more. */
 export async function withFreshPorts<T>(start: () => Promise<T>): Promise<T> {
   try {
     return await start();
   } catch (error) {
-    if (!/address (is )?already in use|eaddrinuse|could not bind|port .*in use/i.test(String(error))) throw error;
+    if (!portTaken.test(String(error))) throw error;
     return start();
   }
 }

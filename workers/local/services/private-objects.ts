@@ -39,9 +39,6 @@ export async function startObjects(supervisor: Supervisor, parent: string, secre
     stopSignal: 'SIGKILL',
   });
   await supervisor.ready(memcached, () => accepts(ports.memcached));
-  await supervisor.ready(swift, async () => {
-    for (const kind of [...storageServers, 'proxy' as const]) await accepts(ports[kind]);
-  });
   const environment = objectsEnvironment({
     endpoint: `http://127.0.0.1:${ports.proxy}`,
     region: 'us-east-1',
@@ -49,11 +46,14 @@ export async function startObjects(supervisor: Supervisor, parent: string, secre
     accessKeyId: `${account}:worker`,
     secretAccessKey: secret,
   });
-  const owner = await ownerOfBuckets(environment);
-  if (!owner.startsWith(account)) {
-    throw new ServicesError(`port ${ports.proxy} is already in use by another S3 server (of ${owner})`);
-  }
-  await checks.objects(environment);
+  await supervisor.ready(swift, async () => {
+    for (const kind of [...storageServers, 'proxy' as const]) await accepts(ports[kind]);
+    const owner = await ownerOfBuckets(environment);
+    if (!owner.startsWith(account)) {
+      throw new ServicesError(`port ${ports.proxy} is already in use by another S3 server (of ${owner})`);
+    }
+    await checks.objects(environment);
+  });
   return environment;
 }
 
@@ -78,6 +78,7 @@ const common = (folder: string, port: number) => `[DEFAULT]
 bind_ip = 127.0.0.1
 bind_port = ${port}
 workers = 0
+bind_timeout = 1
 swift_dir = ${folder}
 devices = ${join(folder, 'devices')}
 mount_check = false

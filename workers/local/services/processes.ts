@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 interface ProcessState {
@@ -11,9 +11,8 @@ interface ProcessState {
 /** The process, everything that descends from it, and whoever shares its process group. */
 export function familyOf(leader: number): number[] {
   const family = new Set([leader]);
-  const everybody = readdirSync('/proc').flatMap((entry) =>
-    /^\d+$/.test(entry) ? (stateOf(Number(entry)) ?? []) : [],
-  );
+  const entries = existsSync('/proc') ? readdirSync('/proc') : [];
+  const everybody = entries.flatMap((entry) => (/^\d+$/.test(entry) ? (stateOf(Number(entry)) ?? []) : []));
   // A parent may come after its child in the list, so it takes as many passes as there are generations.
   for (let size = 0; size !== family.size; ) {
     size = family.size;

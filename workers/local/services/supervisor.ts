@@ -31,7 +31,6 @@ export interface Server {
 interface Running extends Server {
   child: ChildProcess;
   stopSignal: NodeJS.Signals;
-  ready: boolean;
 }
 
 const graceMs = 5000;
@@ -39,6 +38,7 @@ const graceMs = 5000;
 /** Owns every process that the keeper starts, so that one call ends them all at any moment. */
 export class Supervisor {
   readonly #running = new Set<Running>();
+  readonly #ready = new WeakSet<Server>();
   readonly #log: (line: string) => void;
   #stopping = false;
 
@@ -62,15 +62,17 @@ export class Supervisor {
       env: { PATH: systemPath, LANG: 'C.UTF-8', HOME: folder, TMPDIR: folder, USER: user, ...env },
     });
     closeSync(output);
-    const ended = new Promise<string>((resolve) => {
-      child.once('error', (error) => resolve(`could not be started: ${error.message}`));
-      child.once('exit', (code, signal) => resolve(signal ? `was ended by ${signal}` : `ended with status ${code}`));
-    });
-    const server: Running = { name, pid: child.pid ?? 0, log, ended, child, stopSignal, ready: false };
+    const { promise: ended, resolve } = Promise.withResolvers<string>();
+    const server: Running = { name, pid: child.pid ?? 0, log, ended, child, stopSignal };
     this.#running.add(server);
-    ended.then((how) => {
-      if (server.ready && !this.#stopping) this.#log(`${name} ${how}${tailOf(log)}`);
-    });
+    const onEnd = (how: string) => {
+      // From now on the number may belong to a process of somebody else.
+      this.#running.delete(server);
+      if (this.#ready.has(server) && !this.#stopping) this.#log(`${name} ${how}${tailOf(log)}`);
+      resolve(how);
+    };
+    child.once('error', (error) => onEnd(`could not be started: ${error.message}`));
+    child.once('exit', (code, signal) => onEnd(signal ? `was ended by ${signal}` : `ended with status ${code}`));
     return server;
   }
 
@@ -98,7 +100,7 @@ export class Supervisor {
       );
       if (how) throw new ServicesError(`${server.name} ${how} before it was ready${tailOf(server.log)}`);
       if (!problem) {
-        for (const running of this.#running) running.ready ||= running === server;
+        this.#ready.add(server);
         return;
       }
       if (problem instanceof ServicesError) throw problem;
@@ -121,9 +123,8 @@ export class Supervisor {
 
 /** Ends a server with all its helpers, some of which live in process groups of their own. */
 async function end({ child, pid, stopSignal }: Running): Promise<void> {
-  if (pid === 0) return;
   const family = familyOf(pid);
-  if (stopSignal !== 'SIGKILL' && child.exitCode === null && child.signalCode === null) {
+  if (stopSignal !== 'SIGKILL') {
     child.kill(stopSignal);
     if (await gone(family, graceMs)) return;
   }
