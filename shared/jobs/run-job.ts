@@ -32,6 +32,8 @@ const retryDelays = [1, 5, 30];
 /** How long (seconds) to wait when it isn't the job's turn. */
 const notNowDelay = 1;
 
+const renewalsPerLease = 3;
+
 const leaseLost = () => new MatcherError('LEASE_LOST', 'Another process has taken the job over', { remedy: 'not-now' });
 
 /** Works on one job, from claiming it to its recorded end. Errors become fates; what it throws is about the database itself. */
@@ -121,15 +123,22 @@ async function end(
 /** Renews the claim while the job runs. The signal is aborted when it is lost or when the process must stop. */
 function keepLease(scope: TenantScope, claim: Claim, options: RunOptions): { signal: AbortSignal; stop(): void } {
   const lost = new AbortController();
+  // Renewals since the last one that was confirmed. Counted, not timed: a busy event loop makes timers late, not the database silent.
+  let unconfirmed = 0;
   const renew = async () => {
     try {
-      if (!(await renewClaim(scope.db, claim, options.leaseSec))) lost.abort(leaseLost());
+      if (await renewClaim(scope.db, claim, options.leaseSec)) unconfirmed = 0;
+      else lost.abort(leaseLost());
     } catch (error) {
-      // A database that is away for a moment: the commit is fenced in any case.
       scope.log.warn({ code: errorCode(error) }, 'the claim on the job could not be renewed');
     }
   };
-  const timer = setInterval(renew, (options.leaseSec * 1000) / 3);
+  const tick = () => {
+    // Whether the database says no or nothing at all: by now another process may have the job.
+    if (unconfirmed++ >= renewalsPerLease) lost.abort(leaseLost());
+    else void renew();
+  };
+  const timer = setInterval(tick, (options.leaseSec * 1000) / renewalsPerLease);
   return { signal: AbortSignal.any([lost.signal, options.signal]), stop: () => clearInterval(timer) };
 }
 
