@@ -24,8 +24,8 @@ export interface JobClientOptions {
   tenantId: TenantId;
   log: Logger;
   /**
-   * Whether it also hears the tenant's events, from before anything is published. Without them, following a job means looking into its record every two
-   * seconds: right for a publisher that follows little or nothing. Default: true.
+   * Whether it also hears the tenant's events, from before anything is published. Without them, following a job means
+   * looking into its record every two seconds: right for a publisher that follows little or nothing. Default: true.
    */
   listen?: boolean;
 }
@@ -33,11 +33,9 @@ export interface JobClientOptions {
 /** Publishes one tenant's jobs, and follows them. */
 export interface JobClient {
   readonly tenantId: TenantId;
-  /** Where the tenant's data is. Holds passwords: not to be logged. */
-  readonly config: TenantConfig;
   /**
-   * Publishes a job: checked against the schema of its body, persistent, and confirmed by the broker when this returns. The same id again is the same job,
-   * so a call whose outcome is unknown (`NOT_CONFIRMED`) is simply repeated with it.
+   * Publishes a job: checked against the schema of its body, persistent, and confirmed by the broker when this returns. The
+   * same id again is the same job, so a call whose outcome is unknown (`NOT_CONFIRMED`) is simply repeated with it.
    *
    * @param options.id a UUID by default.
    * @returns the job's id.
@@ -46,8 +44,8 @@ export interface JobClient {
    */
   publish<T extends JobType>(type: T, body: JobBodyInput<T>, options?: { id?: string }): Promise<string>;
   /**
-   * Waits for the end of a job, published here or elsewhere. A message that never became a job (unreadable, of another tenant) has no end: bound the
-   * waiting with a signal.
+   * Waits for the end of a job, published here or elsewhere. A message that never became a job (unreadable, of another
+   * tenant) has no end: bound the waiting with a signal.
    *
    * @typeParam T the job's type, which its publisher knows.
    * @throws the signal's reason when it is aborted first.
@@ -66,7 +64,7 @@ export interface JobClient {
  * Connects to the tenant's vhost and declares what has to be there.
  *
  * @throws MatcherError `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `SERVICE_NOT_CONFIGURED`, `TENANT_MANAGER_UNAVAILABLE`,
- *   `TENANT_MANAGER_REFUSED`, `BROKER_UNAVAILABLE`.
+ *   `TENANT_MANAGER_REFUSED`, `BROKER_UNAVAILABLE`, `BROKER_REFUSED`.
  */
 export async function openJobClient(options: JobClientOptions): Promise<JobClient> {
   const { settings, tenantId, log, listen = true } = options;
@@ -94,11 +92,10 @@ export async function openJobClient(options: JobClientOptions): Promise<JobClien
     await connection.publishChannel();
   } catch (error) {
     await close();
-    throw error;
+    throw isRefusal(error) ? refused(error) : error;
   }
   return {
     tenantId,
-    config,
     async publish(type, body, { id = randomUUID() } = {}) {
       checkId(id);
       const content = messageContent(type, body);
@@ -114,6 +111,19 @@ export async function openJobClient(options: JobClientOptions): Promise<JobClien
     read: records.read,
     close,
   };
+}
+
+/** Whether the broker was there and said no: to the credentials, or (a close in place of an open) to the vhost. */
+function isRefusal(error: unknown): error is MatcherError {
+  return error instanceof MatcherError && /ACCESS.REFUSED|ConnectionClose/.test(errorMessage(error.cause));
+}
+
+function refused({ cause }: MatcherError): MatcherError {
+  return new MatcherError('BROKER_REFUSED', `The tenant’s RabbitMQ refuses the connection (${errorMessage(cause)})`, {
+    hint: 'Its user, password or vhost is not what the Tenant Manager, or RABBITMQ_*, says.',
+    remedy: 'not-now',
+    cause,
+  });
 }
 
 /**

@@ -25,7 +25,7 @@ export interface FollowOptions {
 /** Ends that are kept for whoever asks after them later: a job can be done before its publisher has begun to follow it. */
 const rememberedEnds = 1000;
 
-/** Events that the broker keeps for a listener that doesn't keep up; the oldest are dropped then, and the record is asked. */
+/** Events that the broker keeps for a listener that doesn't keep up. The oldest are dropped then; the record tells. */
 const waitingEvents = 10_000;
 
 /** A job that ends as most do, at once, is known by its event before anybody connects to a database. */
@@ -41,8 +41,8 @@ const completed = new Set<string>(Object.values(completionEvents).map((names) =>
 const failed = new Set<string>(Object.values(completionEvents).map((names) => names.failed));
 
 /**
- * Waits for the ends of one tenant's jobs. An event says it at once; since events can be missed (the connection was lost, nobody listened yet), the job's
- * record is looked at as well.
+ * Waits for the ends of one tenant's jobs. An event says it at once; since events can be missed (the connection was lost,
+ * nobody listened yet), the job's record is looked at as well.
  */
 export class JobFollower {
   readonly #tenantId: TenantId;
@@ -133,6 +133,7 @@ export class JobFollower {
       try {
         const row = await this.#read(jobId);
         const end = row && endOf(row);
+        if (end) this.#ends.set(jobId, end);
         if (end) found(end);
       } catch (error) {
         // Whoever can't reach the database has the events.

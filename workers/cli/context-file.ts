@@ -1,13 +1,19 @@
-import { constants } from 'node:fs';
-import { access, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { errorCode } from '@matcher/shared/errors.ts';
 import { type JobBodyInput, reports } from '@matcher/shared/jobs/contracts/bodies.ts';
-import { checkSources, contextShape, fieldMap, type Side, source } from '@matcher/shared/jobs/contracts/context.ts';
+import {
+  checkSources,
+  contextShape,
+  fieldMap,
+  type Side,
+  side,
+  source,
+} from '@matcher/shared/jobs/contracts/context.ts';
 import { z } from 'zod';
 import { type ContextProblem, fieldName, inOurWords, type Path, problemsOf } from './context-problems.ts';
 import { parseYaml } from './context-yaml.ts';
 import { UsageError } from './failures.ts';
+import { fileProblem, whyUnusable } from './local-files.ts';
 
 export type Report = (typeof reports)[number];
 export type FileFormat = 'CSV' | 'JSON';
@@ -16,20 +22,35 @@ export type FileFormat = 'CSV' | 'JSON';
 export interface ContextFile {
   context: JobBodyInput<'context.apply'>['context'];
   /** Empty unless the files were asked for. */
-  sources: { name: string; side: Side; format: FileFormat /** Absolute paths. */; files: string[] }[];
+  sources: {
+    name: string;
+    side: Side;
+    format: FileFormat;
+    /** Absolute paths. */
+    files: string[];
+  }[];
   reports: Report[];
 }
 
 /** Everything that is wrong with a context file, each with its line. */
 export class ContextFileError extends UsageError {
   readonly problems: readonly ContextProblem[];
+  readonly summary: string;
 
   constructor(file: string, problems: readonly ContextProblem[]) {
-    const lines = problems.map(({ line, field, problem }) => `${file}:${line}: ${field ? `${field}: ` : ''}${problem}`);
-    super('CONTEXT_FILE_INVALID', lines.join('\n'), { hint: 'Nothing was published.' });
+    const lines = problems
+      .slice(0, maxProblems)
+      .map(({ line, field, problem }) => `${file}:${line}: ${field ? `${field}: ` : ''}${problem}`);
+    if (problems.length > maxProblems) lines.push(`${file}: and ${problems.length - maxProblems} more`);
+    super('CONTEXT_FILE_INVALID', lines.join('\n'));
     this.problems = problems;
+    const count = problems.length === 1 ? 'a problem' : `${problems.length} problems`;
+    this.summary = `the context file has ${count}; nothing was published`;
   }
 }
+
+/** A broken file can have thousands. */
+const maxProblems = 50;
 
 const maxFileBytes = 1024 * 1024;
 
@@ -48,7 +69,8 @@ const schemaOf = (one: z.ZodType) => z.strictObject({ ...top, sources: z.array(o
 /**
  * Reads a context file, YAML or JSON. Connects to nothing.
  *
- * @param options.withFiles whether the sources' files are wanted: then each source needs its `format` and at least one file that can be read.
+ * @param options.withFiles whether the sources' files are wanted: then each source needs its `format` and at least one file
+ *   that can be read.
  * @throws ContextFileError with all problems, UsageError `FILE_UNREADABLE`
  */
 export async function readContextFile(file: string, options: { withFiles: boolean }): Promise<ContextFile> {
@@ -106,7 +128,7 @@ async function textOf(file: string): Promise<string> {
     bytes = await readFile(file);
   } catch (error) {
     if (error instanceof UsageError) throw error;
-    throw new UsageError('FILE_UNREADABLE', `${file}: the context file ${whyUnreadable(error)}`);
+    throw new UsageError('FILE_UNREADABLE', `${file}: the context file ${whyUnusable(error)}`);
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -119,29 +141,6 @@ const tooLarge = (file: string) =>
   new ContextFileError(file, [
     { line: 1, field: '', problem: `has more than ${maxFileBytes} bytes: is it a data file?` },
   ]);
-
-/** Completes the sentence "FILE …". */
-export function whyUnreadable(error: unknown): string {
-  const reasons: Record<string, string> = {
-    ENOENT: 'does not exist',
-    ENOTDIR: 'does not exist',
-    EACCES: 'may not be read by this user',
-    EISDIR: 'is a folder',
-  };
-  const code = errorCode(error);
-  return reasons[code] ?? `cannot be read (${code})`;
-}
-
-/** Completes the sentence "FILE …", or `undefined` when it is a file that can be read. */
-export async function fileProblem(file: string): Promise<string | undefined> {
-  try {
-    if (!(await stat(file)).isFile()) return 'is no regular file';
-    await access(file, constants.R_OK);
-    return undefined;
-  } catch (error) {
-    return whyUnreadable(error);
-  }
-}
 
 type Found = { path: Path; problem: string };
 
@@ -163,12 +162,15 @@ function acrossSources(value: unknown): Found[] {
   if (sources.length === 0) return [];
   const found: Found[] = [];
   const named = sources.map((one) => ({ name: valueAt(one, ['name']), side: valueAt(one, ['side']) }));
-  // A source whose name or side is missing has its own problem; it is no second one that the other side seems to have none.
-  if (named.some(({ name, side }) => typeof name !== 'string' || typeof side !== 'string')) return [];
   checkSources({ sources: named as { name: string; side: Side }[] }, {
     addIssue: ({ path, message }: { path: Path; message: string }) => found.push({ path, problem: message }),
   } as never);
-  return found;
+  // What is missing or misspelled has a problem of its own; what follows from it is none.
+  const sidesKnown = named.every((one) => side.safeParse(one.side).success);
+  return found.filter(({ path }) => {
+    const [, index] = path;
+    return typeof index === 'number' ? typeof named[index]?.name === 'string' : sidesKnown;
+  });
 }
 
 /** The fields that there are at a place of the file; unknown for rules, whose problems name them. */

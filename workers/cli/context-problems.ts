@@ -65,6 +65,12 @@ function amount(bound: number | bigint, origin: string): string {
   return `${bound} ${unit}${plural}`;
 }
 
+/** The part of a message about several unknown fields that is about this one. */
+function aboutKey(message: string, key: string): string {
+  const about = message.split('; ').find((part) => part.startsWith(`${key} `) || part.startsWith(JSON.stringify(key)));
+  return about ?? message;
+}
+
 /**
  * A schema's issue as one problem per field.
  *
@@ -78,10 +84,9 @@ export function problemsOf(
 ): { path: Path; problem: string }[] {
   const known = issue.code === 'unrecognized_keys' ? fieldsAt(issue.path) : undefined;
   if (issue.code === 'unrecognized_keys') {
-    if (!known) return [{ path: [...issue.path, issue.keys[0] as string], problem: issue.message }];
     return issue.keys.map((key) => ({
       path: [...issue.path, key],
-      problem: `is no field; there is ${known.join(', ')}`,
+      problem: known ? `is no field; there is ${known.join(', ')}` : aboutKey(issue.message, key),
     }));
   }
   // Messages of the contracts' own say what is taken; those of the rules also what they got.

@@ -1,4 +1,15 @@
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  type Alias,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml';
 import type { ContextProblem, Path } from './context-problems.ts';
 
 /** A file's content, and where in it each field stands. */
@@ -8,34 +19,64 @@ export interface LocatedYaml {
   lineOf(path: Path): number;
 }
 
-/** References to an anchor at most, multiplied where they are nested: a few lines of YAML could otherwise stand for gigabytes. */
+/** References to an anchor at most, nested ones multiplied: a few lines of YAML could otherwise stand for gigabytes. */
 const maxAliases = 100;
 
-/** Reads YAML 1.2, of which JSON is a part. Every problem of the text itself is reported, with its line. */
+/** Reads YAML 1.2, of which JSON is a part. The problems of the text itself are reported, with their lines. */
 export function parseYaml(text: string): LocatedYaml | { problems: ContextProblem[] } {
+  try {
+    return readDocument(text);
+  } catch (error) {
+    // The stack is full.
+    if (error instanceof RangeError) return { problems: [{ line: 1, field: '', problem: 'is nested too deeply' }] };
+    throw error;
+  }
+}
+
+function readDocument(text: string): LocatedYaml | { problems: ContextProblem[] } {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, strict: true });
   const lineAt = (offset: number) => Math.max(1, lines.linePos(offset).line);
-  const faults = [...document.errors, ...document.warnings];
-  if (faults.length > 0) {
+  const problemAt = (offset: number, problem: string) => ({ line: lineAt(offset), field: '', problem });
+  const faults = [...document.errors, ...document.warnings].map(({ code, message, pos: [start] }) =>
+    problemAt(
+      start,
+      code === 'DUPLICATE_KEY' ? `${keyAt(text, start)} is there twice` : `is no valid YAML: ${message}`,
+    ),
+  );
+  if (faults.length > 0) return { problems: faults };
+  const references = aliasesIn(document);
+  const tooMany = `refers to anchors (*name) too often; it takes ${maxAliases} references, nested ones multiplied`;
+  if (references.length > maxAliases) {
+    return { problems: [problemAt(references[maxAliases]?.range?.[0] ?? 0, tooMany)] };
+  }
+  const unresolved = references.filter((alias) => !alias.resolve(document));
+  if (unresolved.length > 0) {
     return {
-      problems: faults.map(({ code, message, pos: [start] }) => ({
-        line: lineAt(start),
-        field: '',
-        problem: code === 'DUPLICATE_KEY' ? `${keyAt(text, start)} is there twice` : `is no valid YAML: ${message}`,
-      })),
+      problems: unresolved.map(({ source, range }) =>
+        problemAt(range?.[0] ?? 0, `*${source}: there is no anchor &${source} before it`),
+      ),
     };
   }
   try {
     const value: unknown = document.toJS({ maxAliasCount: maxAliases });
-    // An anchor that holds itself has no text.
-    JSON.stringify(value);
+    // What holds itself has no text.
+    if (references.length > 0) JSON.stringify(value);
     return { value, lineOf: (path) => lineAt(offsetOf(document, path)) };
-  } catch {
-    const line = lineAt(firstAlias(document.contents) ?? 0);
-    const problem = `refers to anchors (*name) in a way that would expand without measure; it takes at most ${maxAliases} references`;
-    return { problems: [{ line, field: '', problem }] };
+  } catch (error) {
+    if (!(error instanceof ReferenceError || error instanceof TypeError)) throw error;
+    return { problems: [problemAt(references[0]?.range?.[0] ?? 0, tooMany)] };
   }
+}
+
+function aliasesIn(document: Document): Alias[] {
+  const aliases: Alias[] = [];
+  visit(document, {
+    Alias(_key, alias) {
+      aliases.push(alias);
+    },
+  });
+  return aliases;
 }
 
 function keyAt(text: string, offset: number): string {
@@ -62,14 +103,4 @@ function offsetOf(document: Document, path: Path): number {
     }
   }
   return offset;
-}
-
-function firstAlias(node: unknown): number | undefined {
-  if (isAlias(node)) return node.range?.[0];
-  const children = isMap(node) ? node.items.map(({ value }) => value) : isSeq(node) ? node.items : [];
-  for (const child of children) {
-    const found = firstAlias(child);
-    if (found !== undefined) return found;
-  }
-  return undefined;
 }

@@ -16,17 +16,40 @@ export class JobFailed extends MatcherError {
   }
 }
 
+/** Several of the jobs that were under way at the same time ended in failure; code and hint are the first one's. */
+export class JobsFailed extends MatcherError {
+  readonly jobIds: readonly string[];
+
+  constructor(failures: readonly [JobFailed, ...JobFailed[]]) {
+    const { code, hint } = failures[0];
+    super(code, failures.map(({ message }) => message).join('\n'), hint === undefined ? {} : { hint });
+    this.jobIds = failures.map(({ jobId }) => jobId);
+  }
+}
+
+interface Unfinished {
+  hint?: string;
+  /** What was published and goes on. */
+  jobIds?: readonly string[];
+}
+
 /** The user ended the command. */
 export class Interrupted extends MatcherError {
-  constructor(message = 'Interrupted', hint?: string) {
+  readonly jobIds: readonly string[];
+
+  constructor(message = 'Interrupted', { hint, jobIds = [] }: Unfinished = {}) {
     super('INTERRUPTED', message, hint === undefined ? {} : { hint });
+    this.jobIds = jobIds;
   }
 }
 
 /** --timeout is over. */
 export class WaitTimeout extends MatcherError {
-  constructor(message: string, hint?: string) {
+  readonly jobIds: readonly string[];
+
+  constructor(message: string, { hint, jobIds = [] }: Unfinished = {}) {
     super('WAIT_TIMEOUT', message, hint === undefined ? {} : { hint });
+    this.jobIds = jobIds;
   }
 }
 
@@ -36,6 +59,7 @@ export interface ErrorDocument {
   message: string;
   hint: string | null;
   jobId?: string;
+  jobIds?: readonly string[];
   problems?: readonly unknown[];
 }
 
@@ -54,7 +78,7 @@ const badUsage = new Set(['INVALID_CONFIG', 'INVALID_TENANT', 'BODY_INVALID', 'J
 /** 0 done, 1 the job or a call failed, 2 the command line, a file or the configuration is at fault, 130 interrupted. */
 export function exitStatus(error: unknown): 1 | 2 | 130 {
   if (error instanceof Interrupted) return 130;
-  if (error instanceof JobFailed) return 1;
+  if (error instanceof JobFailed || error instanceof JobsFailed) return 1;
   if (error instanceof UsageError || error instanceof ConfigError || error instanceof CommanderError) return 2;
   return badUsage.has(errorCode(error)) ? 2 : 1;
 }
@@ -63,11 +87,21 @@ export function describeFailure(error: unknown): ErrorDocument {
   const code = error instanceof CommanderError ? 'USAGE' : errorCode(error);
   return {
     code,
-    message: errorMessage(error).replace(/^error: /, ''),
+    message: code === 'USAGE' ? usageMessage(error) : errorMessage(error),
     hint: (error instanceof MatcherError ? error.hint : undefined) ?? hints[code] ?? null,
     ...(error instanceof JobFailed ? { jobId: error.jobId } : {}),
+    ...(error instanceof JobsFailed || error instanceof Interrupted || error instanceof WaitTimeout
+      ? { jobIds: error.jobIds }
+      : {}),
     ...(hasProblems(error) ? { problems: error.problems } : {}),
   };
+}
+
+function usageMessage(error: unknown): string {
+  if (error instanceof CommanderError && error.code === 'commander.help') {
+    return 'a command is missing; matcher --help lists them';
+  }
+  return errorMessage(error).replace(/^error: /, '');
 }
 
 function hasProblems(error: unknown): error is { problems: readonly unknown[] } {

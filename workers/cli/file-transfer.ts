@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -63,7 +63,6 @@ export async function downloadExport(
   target: string,
   signal: AbortSignal,
 ): Promise<void> {
-  await mkdir(dirname(target), { recursive: true });
   const partial = join(dirname(target), `.${basename(target)}.${randomUUID()}.part`);
   const digest = createHash('sha256');
   const hashing = new Transform({
@@ -100,7 +99,9 @@ function percent(part: number, whole: number): string {
 
 function bucketFailure(what: string, error: unknown): MatcherError {
   if (error instanceof MatcherError) return error;
-  return new MatcherError('TRANSFER_FAILED', `${what}: ${errorMessage(error)} (${errorCode(error)})`, {
+  const [code, message] = [errorCode(error), errorMessage(error)];
+  const reason = message.includes(code) ? message : `${message} (${code})`;
+  return new MatcherError('TRANSFER_FAILED', `${what}: ${reason}`, {
     hint: 'Check the OBJECT_STORAGE_* variables, the bucket, and the space on the disk.',
     cause: error,
   });

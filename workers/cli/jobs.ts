@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { JobClient } from '@matcher/shared/jobs/client.ts';
 import type { JobBodyInput } from '@matcher/shared/jobs/contracts/bodies.ts';
+import type { Progress } from '@matcher/shared/jobs/contracts/events.ts';
 import type { JobType } from '@matcher/shared/jobs/contracts/job-types.ts';
 import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import { Interrupted, JobFailed, WaitTimeout } from './failures.ts';
@@ -36,8 +37,7 @@ export class Jobs {
       this.#out.progress(label, 'waiting for a worker');
       const end = await this.#client.follow<T>(jobId, {
         signal: this.#signal,
-        onProgress: ({ stage, done, total }) =>
-          this.#out.progress(label, stage, total === null ? grouped(done) : `${grouped(done)} of ${grouped(total)}`),
+        onProgress: (said) => this.#out.progress(label, said.stage, countOf(said)),
       });
       if (end.state === 'FAILED') throw new JobFailed(jobId, label, end.error);
       return end.result;
@@ -54,12 +54,18 @@ export class Jobs {
   }
 
   #stillRunning(): Error {
-    const [jobId] = this.#running.keys();
+    const jobIds = [...this.#running.keys()];
     const jobs = [...this.#running].map(([id, label]) => `${label} (job ${id})`).join(', ');
-    const hint = `See how it is: matcher job ${jobId} --tenant ${this.#client.tenantId}`;
+    const hint = `See how it is: matcher job ${jobIds[0]} --tenant ${this.#client.tenantId}`;
     if (this.#signal.reason instanceof WaitTimeout) {
-      return new WaitTimeout(`${this.#signal.reason.message}; what was published goes on: ${jobs}`, hint);
+      return new WaitTimeout(`${this.#signal.reason.message}; what was published goes on: ${jobs}`, { hint, jobIds });
     }
-    return new Interrupted(`Interrupted; what was published goes on: ${jobs}`, hint);
+    return new Interrupted(`Interrupted; what was published goes on: ${jobs}`, { hint, jobIds });
   }
+}
+
+/** How far it is, once there is something to count. */
+function countOf({ done, total }: Progress): string | undefined {
+  if (done === 0) return undefined;
+  return total === null ? grouped(done) : `${grouped(done)} of ${grouped(total)}`;
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
+import { interruptible } from './invocation.ts';
 import { runProgram } from './program.ts';
-import { interruptible } from './run.ts';
 
-for (const stream of [process.stdout, process.stderr]) {
+const streams = { stdout: process.stdout, stderr: process.stderr };
+for (const stream of Object.values(streams)) {
   // Whoever reads may stop reading, as in `matcher … | head`.
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
@@ -10,5 +11,7 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-const shell = { streams: { stdout: process.stdout, stderr: process.stderr }, interrupted: interruptible() };
-process.exitCode = await runProgram(process.argv.slice(2), shell);
+const args = process.argv.slice(2);
+const status = await runProgram(args, { streams, interrupted: interruptible(), json: args.includes('--json') });
+// What was interrupted may still wait for a server; only what was printed is waited for.
+process.stdout.write('', () => process.exit(status));

@@ -1,13 +1,14 @@
-import { Command, CommanderError } from 'commander';
-import { addContextCommands } from './context.ts';
-import { addExportCommand } from './export.ts';
+import { Command, CommanderError, Option } from 'commander';
+import { addContextCommands } from './commands/context.ts';
+import { addExportCommand } from './commands/export.ts';
+import { addIngestCommand } from './commands/ingest.ts';
+import { addJobCommand } from './commands/job.ts';
+import { addMatchCommand } from './commands/match.ts';
+import { addReconcileCommand } from './commands/reconcile.ts';
+import { addTenantCommands } from './commands/tenant.ts';
+import { ContextFileError } from './context-file.ts';
 import { describeFailure, exitStatus } from './failures.ts';
-import { addIngestCommand } from './ingest.ts';
-import { addJobCommand } from './job.ts';
-import { addMatchCommand } from './match.ts';
-import { addReconcileCommand } from './reconcile.ts';
-import type { Shell } from './run.ts';
-import { addTenantCommands } from './tenant.ts';
+import type { Shell } from './invocation.ts';
 import { manyLines } from './terminal-text.ts';
 
 function createProgram(shell: Shell): Command {
@@ -15,14 +16,19 @@ function createProgram(shell: Shell): Command {
   const program = new Command('matcher')
     .description('Publishes reconciliation jobs, follows them, and administers tenants.')
     .exitOverride()
-    // The error itself is printed where all errors are.
+    // Errors are printed in one place, below.
     .configureOutput({
       writeOut: (text) => stdout.write(text),
       writeErr: (text) => stderr.write(text),
       outputError: () => {},
     })
+    // Every command has it, and its help says so; here it may also stand before the command.
+    .addOption(new Option('--json').hideHelp())
     .showSuggestionAfterError()
-    .addHelpText('after', '\nThe configuration comes from the environment; matcher COMMAND --help shows an example.');
+    .addHelpText(
+      'after',
+      '\nThe configuration comes from the environment. Every command has an example: matcher COMMAND --help',
+    );
   for (const addTo of [
     addReconcileCommand,
     addContextCommands,
@@ -44,24 +50,24 @@ function createProgram(shell: Shell): Command {
  * @returns the exit status: 0 done, 1 failed, 2 not understood, 130 interrupted.
  */
 export async function runProgram(args: readonly string[], shell: Shell): Promise<number> {
-  // Also of what can't be parsed, the error is to be a JSON document.
-  const json = args.includes('--json');
   try {
     await createProgram(shell).parseAsync(args, { from: 'user' });
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    report(error, shell, json);
+    report(error, shell);
     return exitStatus(error);
   }
 }
 
-function report(error: unknown, { streams: { stdout, stderr } }: Shell, json: boolean): void {
+function report(error: unknown, { streams: { stdout, stderr }, json }: Shell): void {
   const failure = describeFailure(error);
   if (json) {
     stdout.write(`${JSON.stringify({ error: failure })}\n`);
     return;
   }
+  if (error instanceof ContextFileError) stderr.write(manyLines(`${failure.message}\n`));
+  const message = error instanceof ContextFileError ? error.summary : failure.message;
   const hint = failure.hint === null ? '' : `\n${failure.hint}`;
-  stderr.write(manyLines(`matcher: ${failure.message} [${failure.code}]${hint}\n`));
+  stderr.write(manyLines(`matcher: ${message} [${failure.code}]${hint}\n`));
 }

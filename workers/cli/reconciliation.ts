@@ -3,9 +3,10 @@ import { basename, join } from 'node:path';
 import type { Side } from '@matcher/shared/jobs/contracts/context.ts';
 import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import type { ContextFile } from './context-file.ts';
+import { JobFailed, JobsFailed } from './failures.ts';
 import { downloadExport, uploadFile } from './file-transfer.ts';
+import type { Invocation } from './invocation.ts';
 import { ingestionLine } from './job-texts.ts';
-import type { Run } from './run.ts';
 import type { SessionWithBucket } from './tenant-session.ts';
 import { grouped } from './terminal-text.ts';
 
@@ -47,25 +48,26 @@ export interface ReconciliationSummary {
 const sampleSize = 20;
 
 /**
- * Takes a context file through its whole way: apply, ingest, match, export. Sources are loaded at the same time; the files of one follow each other, since
- * a worker takes one file of a source at a time anyway. The first failure ends it; what was loaded stays loaded.
+ * Takes a context file through its whole way: apply, ingest, match, export. Sources are loaded at the same time; the files
+ * of one follow each other, since a worker takes one file of a source at a time anyway. A stage with a failure is the last;
+ * what was loaded stays loaded.
  *
  * @param output is the folder that the exports are downloaded to.
  */
 export async function reconcile(
-  run: Run,
+  invocation: Invocation,
   session: SessionWithBucket,
   file: ContextFile,
   output: string | undefined,
 ): Promise<ReconciliationSummary> {
   const started = performance.now();
-  const { out } = run;
+  const { out } = invocation;
   const { jobs } = session;
   const context = file.context.name;
   const { revision } = await jobs.run('context.apply', { version: 1, context: file.context }, 'apply');
   out.done('apply', `${context} is applied (revision ${revision})`);
 
-  const sources = await all(file.sources.map((source) => ingest(run, session, context, source)));
+  const sources = await all(file.sources.map((source) => ingest(invocation, session, context, source)));
 
   const match = await jobs.run('matching.run', { version: 1, context, mode: 'COMMIT' }, 'match');
   out.done(
@@ -73,7 +75,7 @@ export async function reconcile(
     `${grouped(match.matched)} pairs, open are ${grouped(match.open.left)} left, ${grouped(match.open.right)} right`,
   );
 
-  const exports = await all(file.reports.map((report) => exportReport(run, session, context, report, output)));
+  const exports = await all(file.reports.map((report) => exportReport(invocation, session, context, report, output)));
 
   const readOn = (side: Side) => sources.filter((one) => one.side === side).reduce((sum, one) => sum + one.records, 0);
   const perRule = (field: 'matched' | 'confirmed' | 'proposed') =>
@@ -96,7 +98,7 @@ export async function reconcile(
 }
 
 async function ingest(
-  { out, signal }: Run,
+  { out, signal }: Invocation,
   { jobs, objects }: SessionWithBucket,
   context: string,
   { name, side, format, files }: ContextFile['sources'][number],
@@ -127,7 +129,7 @@ async function ingest(
 }
 
 async function exportReport(
-  { out, signal }: Run,
+  { out, signal }: Invocation,
   { jobs, objects }: SessionWithBucket,
   context: string,
   report: ContextFile['reports'][number],
@@ -149,8 +151,9 @@ async function exportReport(
 /** Waits for all, also when one fails, so that nothing goes on behind the back of whoever reads the error. */
 async function all<T>(promises: Promise<T>[]): Promise<T[]> {
   const settled = await Promise.allSettled(promises);
-  return settled.map((one) => {
-    if (one.status === 'rejected') throw one.reason;
-    return one.value;
-  });
+  const failures = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []));
+  const [first, ...others] = failures.filter((failure) => failure instanceof JobFailed);
+  if (first && others.length > 0) throw new JobsFailed([first, ...others]);
+  if (failures.length > 0) throw first ?? failures[0];
+  return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
 }

@@ -6,8 +6,8 @@ import { createLog } from '@matcher/shared/observability/log.ts';
 import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { destination } from 'pino';
 import { UsageError } from './failures.ts';
+import type { Invocation } from './invocation.ts';
 import { Jobs } from './jobs.ts';
-import type { Run } from './run.ts';
 
 /** What a command works with: one tenant's jobs, and its part of the bucket. */
 export interface TenantSession {
@@ -22,17 +22,17 @@ export interface SessionWithBucket extends TenantSession {
 
 /** Runs `work` connected to the tenant's vhost, and disconnects whatever happens. */
 export async function withTenant<T>(
-  run: Run,
+  invocation: Invocation,
   tenant: string | undefined,
   work: (session: TenantSession) => Promise<T>,
 ): Promise<T> {
   const settings = loadSettings('publisher');
-  return connected(run, settings, tenantOf(settings, tenant), work);
+  return connected(invocation, settings, tenantOf(settings, tenant), work);
 }
 
 /** As {@link withTenant}, for commands that also move files. */
 export async function withTenantAndBucket<T>(
-  run: Run,
+  invocation: Invocation,
   tenant: string | undefined,
   work: (session: SessionWithBucket) => Promise<T>,
 ): Promise<T> {
@@ -41,14 +41,14 @@ export async function withTenantAndBucket<T>(
   const s3 = createS3Client(settings);
   const objects = tenantObjects(s3, settings, settings.MULTI_TENANT_ENABLED ? tenantId : undefined);
   try {
-    return await connected(run, settings, tenantId, (session) => work({ ...session, objects }));
+    return await connected(invocation, settings, tenantId, (session) => work({ ...session, objects }));
   } finally {
     s3.destroy();
   }
 }
 
 async function connected<T>(
-  { out, signal }: Run,
+  { out, signal }: Invocation,
   settings: Settings,
   tenantId: TenantId,
   work: (session: TenantSession) => Promise<T>,

@@ -1,6 +1,6 @@
 /**
- * Text from data, files and servers may hold what a terminal would obey: escape sequences, cursor movements, marks that turn the direction of writing. None
- * of it may reach the screen.
+ * Text from data, files and servers may hold what a terminal would obey: escape sequences, cursor movements, marks that
+ * turn the direction of writing. None of it may reach the screen.
  */
 const obeyed = /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 const obeyedExceptLineEnds = /(?!\n)[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;

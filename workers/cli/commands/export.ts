@@ -1,11 +1,21 @@
+import { checkBody } from '@matcher/shared/jobs/client.ts';
 import { reports } from '@matcher/shared/jobs/contracts/bodies.ts';
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import type { Report } from './context-file.ts';
-import { downloadExport } from './file-transfer.ts';
-import { exportText } from './job-texts.ts';
-import { contextOption, finishCommand, type Shell, tenantOption, timeoutOption, waitOption } from './run.ts';
-import { withTenant, withTenantAndBucket } from './tenant-session.ts';
+import type { Report } from '../context-file.ts';
+import { downloadExport } from '../file-transfer.ts';
+import {
+  contextOption,
+  finishCommand,
+  required,
+  type Shell,
+  tenantOption,
+  timeoutOption,
+  waitOption,
+} from '../invocation.ts';
+import { exportText } from '../job-texts.ts';
+import { checkOutputFile } from '../local-files.ts';
+import { withTenant, withTenantAndBucket } from '../tenant-session.ts';
 
 interface Options {
   tenant?: string;
@@ -21,7 +31,7 @@ export function addExportCommand(program: Command, shell: Shell): void {
     .description('Writes a report of a context as CSV.')
     .addOption(tenantOption())
     .addOption(contextOption())
-    .addOption(new Option('--report <report>', 'what it is about').choices(reports).makeOptionMandatory())
+    .addOption(required(new Option('--report <report>', 'what it is about').choices(reports)))
     .option('--output <file>', 'wait, and download it to this file')
     .addOption(waitOption())
     .addOption(timeoutOption());
@@ -29,24 +39,26 @@ export function addExportCommand(program: Command, shell: Shell): void {
     command,
     shell,
     'matcher export --context card-settlement --report MATCHED --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --output matched.csv',
-    async (run, options: Options) => {
+    async (invocation, options: Options) => {
       const { tenant, context, report, output, wait } = options;
       const body = { version: 1, context, report } as const;
+      checkBody('export.run', body);
       if (output !== undefined) {
-        await withTenantAndBucket(run, tenant, async ({ jobs, objects }) => {
+        await checkOutputFile(output);
+        await withTenantAndBucket(invocation, tenant, async ({ jobs, objects }) => {
           const jobId = await jobs.publish('export.run', body);
           const result = await jobs.finish<'export.run'>(jobId, `export ${report}`);
-          run.out.progress(`export ${report}`, 'downloading');
-          await downloadExport(objects, result, output, run.signal);
-          run.out.result({ jobId, state: 'SUCCEEDED', result, file: output }, exportText(result, output));
+          invocation.out.progress(`export ${report}`, 'downloading');
+          await downloadExport(objects, result, output, invocation.signal);
+          invocation.out.result({ jobId, state: 'SUCCEEDED', result, file: output }, exportText(result, output));
         });
         return;
       }
-      await withTenant(run, tenant, async ({ jobs }) => {
+      await withTenant(invocation, tenant, async ({ jobs }) => {
         const jobId = await jobs.publish('export.run', body);
-        if (!wait) return run.out.result({ jobId }, jobId);
+        if (!wait) return invocation.out.result({ jobId }, jobId);
         const result = await jobs.finish<'export.run'>(jobId, `export ${report}`);
-        run.out.result({ jobId, state: 'SUCCEEDED', result }, exportText(result));
+        invocation.out.result({ jobId, state: 'SUCCEEDED', result }, exportText(result));
       });
     },
   );

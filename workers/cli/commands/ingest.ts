@@ -1,14 +1,25 @@
 import { randomUUID } from 'node:crypto';
-import { basename, extname } from 'node:path';
+import { extname } from 'node:path';
 import { checkBody } from '@matcher/shared/jobs/client.ts';
+import { checkObjectKey } from '@matcher/shared/objects/object-key.ts';
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { type FileFormat, fileProblem } from './context-file.ts';
-import { UsageError } from './failures.ts';
-import { uploadFile } from './file-transfer.ts';
-import { ingestionText } from './job-texts.ts';
-import { contextOption, finishCommand, type Run, type Shell, tenantOption, timeoutOption, waitOption } from './run.ts';
-import { type TenantSession, withTenant, withTenantAndBucket } from './tenant-session.ts';
+import type { FileFormat } from '../context-file.ts';
+import { UsageError } from '../failures.ts';
+import { uploadFile } from '../file-transfer.ts';
+import {
+  contextOption,
+  finishCommand,
+  type Invocation,
+  required,
+  type Shell,
+  tenantOption,
+  timeoutOption,
+  waitOption,
+} from '../invocation.ts';
+import { ingestionText } from '../job-texts.ts';
+import { fileProblem } from '../local-files.ts';
+import { type TenantSession, withTenant, withTenantAndBucket } from '../tenant-session.ts';
 
 interface Options {
   tenant?: string;
@@ -28,7 +39,7 @@ export function addIngestCommand(program: Command, shell: Shell): void {
     .argument('[file]', 'CSV with a header line, or a JSON array of objects; UTF-8')
     .addOption(tenantOption())
     .addOption(contextOption())
-    .requiredOption('--source <name>', 'the source that the file is of')
+    .addOption(required(new Option('--source <name>', 'the source that the file is of')))
     .addOption(new Option('--format <format>', 'by the file’s extension when absent').choices(['CSV', 'JSON']))
     .option('--object-key <key>', 'instead of a file: what lies in the tenant’s part of the bucket already')
     .addOption(waitOption())
@@ -37,35 +48,42 @@ export function addIngestCommand(program: Command, shell: Shell): void {
     command,
     shell,
     'matcher ingest ledger.csv --context card-settlement --source ledger --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait',
-    async (run, options: Options, ...args: string[]) => ingest(run, options, args[0]),
+    async (invocation, options: Options, ...args: string[]) => ingest(invocation, options, args[0]),
   );
 }
 
-async function ingest(run: Run, options: Options, file: string | undefined): Promise<void> {
+async function ingest(invocation: Invocation, options: Options, file: string | undefined): Promise<void> {
   const { context, source, objectKey } = options;
   if ((file === undefined) === (objectKey === undefined)) {
     throw new UsageError('USAGE', 'ingest takes a FILE or --object-key KEY, one of the two');
   }
   const format = options.format ?? formatOf(file ?? (objectKey as string));
   const bodyWith = (key: string) => ({ version: 1, context, source, objectKey: key, format }) as const;
+  if (objectKey !== undefined) checkObjectKey(objectKey);
   // A wrong name must not cost an upload.
   checkBody('ingestion.run', bodyWith(objectKey ?? 'uploads/file'));
   if (file === undefined) {
-    await withTenant(run, options.tenant, (session) => publish(run, session, options, bodyWith(objectKey as string)));
+    await withTenant(invocation, options.tenant, (session) =>
+      publish(invocation, session, options, bodyWith(objectKey as string)),
+    );
     return;
   }
   const problem = await fileProblem(file);
   if (problem) throw new UsageError('FILE_UNREADABLE', `${file} ${problem}`);
-  await withTenantAndBucket(run, options.tenant, async (session) => {
+  await withTenantAndBucket(invocation, options.tenant, async (session) => {
     const jobId = randomUUID();
-    const onProgress = (detail: string) => run.out.progress(basename(file), 'uploading', detail);
-    const key = await uploadFile(session.objects, { path: file, format, jobId }, { signal: run.signal, onProgress });
-    await publish(run, session, options, bodyWith(key), jobId);
+    const onProgress = (detail: string) => invocation.out.progress(`ingest ${source}`, 'uploading', detail);
+    const key = await uploadFile(
+      session.objects,
+      { path: file, format, jobId },
+      { signal: invocation.signal, onProgress },
+    );
+    await publish(invocation, session, options, bodyWith(key), jobId);
   });
 }
 
 async function publish(
-  { out }: Run,
+  { out }: Invocation,
   { jobs }: TenantSession,
   { wait, source }: Options,
   body: { version: 1; context: string; source: string; objectKey: string; format: FileFormat },

@@ -1,7 +1,8 @@
+import { checkBody } from '@matcher/shared/jobs/client.ts';
 import type { Command } from 'commander';
-import { matchingText } from './job-texts.ts';
-import { contextOption, finishCommand, type Shell, tenantOption, timeoutOption, waitOption } from './run.ts';
-import { withTenant } from './tenant-session.ts';
+import { contextOption, finishCommand, type Shell, tenantOption, timeoutOption, waitOption } from '../invocation.ts';
+import { matchingText } from '../job-texts.ts';
+import { withTenant } from '../tenant-session.ts';
 
 interface Options {
   tenant?: string;
@@ -23,13 +24,14 @@ export function addMatchCommand(program: Command, shell: Shell): void {
     command,
     shell,
     'matcher match --context card-settlement --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait',
-    async (run, { tenant, context, dryRun, wait }: Options) => {
+    async (invocation, { tenant, context, dryRun, wait }: Options) => {
       const body = { version: 1, context, mode: dryRun ? 'DRY_RUN' : 'COMMIT' } as const;
-      await withTenant(run, tenant, async ({ jobs }) => {
+      checkBody('matching.run', body);
+      await withTenant(invocation, tenant, async ({ jobs }) => {
         const jobId = await jobs.publish('matching.run', body);
-        if (!wait) return run.out.result({ jobId }, jobId);
+        if (!wait) return invocation.out.result({ jobId }, jobId);
         const result = await jobs.finish<'matching.run'>(jobId, 'match');
-        run.out.result({ jobId, state: 'SUCCEEDED', result }, matchingText(result));
+        invocation.out.result({ jobId, state: 'SUCCEEDED', result }, matchingText(result));
       });
     },
   );

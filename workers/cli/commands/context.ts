@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { readContextFile } from './context-file.ts';
-import { finishCommand, type Shell, tenantOption, timeoutOption } from './run.ts';
-import { withTenant } from './tenant-session.ts';
+import { readContextFile } from '../context-file.ts';
+import { finishCommand, type Shell, tenantOption, timeoutOption } from '../invocation.ts';
+import { withTenant } from '../tenant-session.ts';
 
 export function addContextCommands(program: Command, shell: Shell): void {
   const context = program.command('context').description('What is compared with what, and by which rules.');
@@ -15,12 +15,12 @@ export function addContextCommands(program: Command, shell: Shell): void {
     apply,
     shell,
     'matcher context apply july.yaml --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00',
-    async (run, options: { tenant?: string }, file: string) => {
+    async (invocation, options: { tenant?: string }, file: string) => {
       const { context } = await readContextFile(file, { withFiles: false });
-      await withTenant(run, options.tenant, async ({ jobs }) => {
+      await withTenant(invocation, options.tenant, async ({ jobs }) => {
         const jobId = await jobs.publish('context.apply', { version: 1, context });
         const result = await jobs.finish<'context.apply'>(jobId, 'apply');
-        run.out.result(
+        invocation.out.result(
           { jobId, state: 'SUCCEEDED', result },
           `${result.context} is applied (revision ${result.revision}).`,
         );

@@ -1,9 +1,9 @@
 import { MatcherError } from '@matcher/shared/errors.ts';
 import type { Command } from 'commander';
-import { JobFailed } from './failures.ts';
-import { resultText } from './job-texts.ts';
-import { finishCommand, type Shell, tenantOption, timeoutOption, waitOption } from './run.ts';
-import { withTenant } from './tenant-session.ts';
+import { JobFailed } from '../failures.ts';
+import { finishCommand, type Shell, tenantOption, timeoutOption, waitOption } from '../invocation.ts';
+import { resultText } from '../job-texts.ts';
+import { withTenant } from '../tenant-session.ts';
 
 interface Options {
   tenant?: string;
@@ -22,11 +22,11 @@ export function addJobCommand(program: Command, shell: Shell): void {
     command,
     shell,
     'matcher job 5f0c1f5e-4e0e-4a53-9f0b-6f7a3c1d2e4b --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait',
-    async (run, { tenant, wait }: Options, jobId: string) => {
-      await withTenant(run, tenant, async ({ client, jobs }) => {
+    async (invocation, { tenant, wait }: Options, jobId: string) => {
+      await withTenant(invocation, tenant, async ({ client, jobs }) => {
         if (wait) {
           const result = await jobs.finish(jobId, 'job');
-          return run.out.result({ jobId, state: 'SUCCEEDED', result }, resultText(result));
+          return invocation.out.result({ jobId, state: 'SUCCEEDED', result }, resultText(result));
         }
         const row = await client.read(jobId);
         if (!row) {
@@ -38,7 +38,7 @@ export function addJobCommand(program: Command, shell: Shell): void {
         const { type, state, attempt, result, error } = row;
         const why = error ? ` (${error.code}: ${error.message})` : '';
         const text = state === 'SUCCEEDED' ? resultText(result) : `${type} is ${state}, attempt ${attempt}${why}`;
-        run.out.result({ jobId, type, state, attempt, result, error }, text);
+        invocation.out.result({ jobId, type, state, attempt, result, error }, text);
       });
     },
   );

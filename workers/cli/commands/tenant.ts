@@ -4,9 +4,9 @@ import type { Settings } from '@matcher/shared/config/variables.ts';
 import { errorCode, MatcherError } from '@matcher/shared/errors.ts';
 import { createTenantManagerClient, type TenantManagerClient } from '@matcher/shared/tenancy/manager-client.ts';
 import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
-import type { Command } from 'commander';
-import { finishCommand, type Shell, wholeNumber } from './run.ts';
-import { table } from './terminal-text.ts';
+import { type Command, Option } from 'commander';
+import { finishCommand, required, type Shell, wholeNumber } from '../invocation.ts';
+import { table } from '../terminal-text.ts';
 
 interface CreateOptions {
   email: string;
@@ -22,7 +22,7 @@ export function addTenantCommands(program: Command, shell: Shell): void {
     .command('create')
     .description('Creates a tenant with a database and a vhost of its own. Workers that run take it up by themselves.')
     .argument('<name>', 'how people call it')
-    .requiredOption('--email <address>', 'of its owner')
+    .addOption(required(new Option('--email <address>', 'of its owner')))
     .option('--id <id>', 'its identifier; a UUID by default. With the same one an interrupted creation is continued')
     .option('--slug <slug>', 'short name in events; made from the name by default')
     .option('--max-open-conns <n>', 'connections that a worker process opens to its database at most', wholeNumber);
