@@ -1,4 +1,5 @@
 import { MatcherError } from '../errors.ts';
+import { segmentProblem } from '../secrets/m2m-path.ts';
 import { tryCanonicalTenantId } from '../tenancy/tenant-id.ts';
 import { isLoopback, type Variable } from './kinds.ts';
 import { type Settings, type VariableName, variables } from './variables.ts';
@@ -92,21 +93,45 @@ function required(role: Role, settings: Settings): Required {
     ...tenants,
     ...objects,
     REDIS_HOST: 'by every worker',
+    ...fetcher(settings),
     ...(settings.MULTI_TENANT_ENABLED && settings.MULTI_TENANT_REDIS_HOST
       ? { MULTI_TENANT_ENVIRONMENT: 'when MULTI_TENANT_REDIS_HOST is set' }
       : {}),
   };
 }
 
+function fetcher(settings: Settings): Required {
+  if (!settings.FETCHER_ENABLED) return {};
+  const reason = 'when FETCHER_ENABLED is true';
+  if (!settings.MULTI_TENANT_ENABLED) return { FETCHER_URL: reason };
+  const multi = `${reason} in multi-tenant mode`;
+  return { FETCHER_URL: reason, PLUGIN_AUTH_ADDRESS: multi, AWS_REGION: multi };
+}
+
 /** Settings that are well-formed, each on its own, and can't be meant together. */
 function contradictions(settings: Settings): ConfigProblem[] {
   const problems: ConfigProblem[] = [];
-  const { MULTI_TENANT_URL: managerUrl } = settings;
-  if (managerUrl !== undefined && !settings.MULTI_TENANT_ALLOW_INSECURE_HTTP) {
-    const { protocol, hostname } = new URL(managerUrl);
+  // What crosses a network carries the API key, the clients' secrets and the tokens.
+  const addresses: VariableName[] = [
+    'MULTI_TENANT_URL',
+    ...(settings.FETCHER_ENABLED
+      ? (['FETCHER_URL', 'PLUGIN_AUTH_ADDRESS', 'AWS_ENDPOINT_URL_SECRETS_MANAGER'] as const)
+      : []),
+  ];
+  for (const variable of settings.MULTI_TENANT_ALLOW_INSECURE_HTTP ? [] : addresses) {
+    const address = settings[variable];
+    if (typeof address !== 'string') continue;
+    const { protocol, hostname } = new URL(address);
     if (protocol !== 'https:' && !isLoopback(hostname)) {
       const problem = 'is plain http and not on this machine; use https or set MULTI_TENANT_ALLOW_INSECURE_HTTP=true';
-      problems.push({ variable: 'MULTI_TENANT_URL', problem });
+      problems.push({ variable, problem });
+    }
+  }
+  if (settings.FETCHER_ENABLED && settings.MULTI_TENANT_ENABLED) {
+    for (const variable of ['M2M_TARGET_SERVICE', 'MULTI_TENANT_ENVIRONMENT'] as const) {
+      const text = settings[variable];
+      const problem = text === undefined ? undefined : segmentProblem(text);
+      if (problem) problems.push({ variable, problem: `${problem}: it is part of the names of secrets` });
     }
   }
   if (/[^\x20-\x7e]/.test(settings.MULTI_TENANT_SERVICE_API_KEY ?? '')) {

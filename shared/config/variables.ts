@@ -22,7 +22,7 @@ export const variables = {
   }),
   MULTI_TENANT_ALLOW_INSECURE_HTTP: bool({
     default: false,
-    about: 'Allow a plain http MULTI_TENANT_URL that is not on this machine.',
+    about: 'Allow plain http to a Tenant Manager, Fetcher or authorization service that is not on this machine.',
   }),
   MULTI_TENANT_ENVIRONMENT: string({
     default: undefined,
@@ -54,6 +54,32 @@ export const variables = {
     about: 'The one tenant of single-tenant mode.',
   }),
   DEFAULT_TENANT_SLUG: string({ default: 'default', about: 'Slug of the one tenant of single-tenant mode.' }),
+
+  FETCHER_ENABLED: bool({ default: false, about: 'Whether the Fetcher service is called.' }),
+  FETCHER_URL: url({
+    default: undefined,
+    about: 'Base URL of the Fetcher, unless a tenant’s secret names another; required with FETCHER_ENABLED.',
+  }),
+  PLUGIN_AUTH_ADDRESS: url({
+    default: undefined,
+    about:
+      'Base URL of the authorization service, which gives machine-to-machine tokens; required with FETCHER_ENABLED in multi-tenant mode.',
+  }),
+  M2M_TARGET_SERVICE: string({ default: 'fetcher', about: 'Target service name for credential lookup.' }),
+  M2M_CREDENTIAL_CACHE_TTL_SEC: int({
+    default: 300,
+    min: 1,
+    about: 'Redis cache TTL (seconds) for machine-to-machine credentials, which are encrypted there.',
+  }),
+  AWS_REGION: string({
+    default: undefined,
+    about:
+      'AWS region of Secrets Manager; required with FETCHER_ENABLED in multi-tenant mode. Credentials come from the AWS SDK’s own chain.',
+  }),
+  AWS_ENDPOINT_URL_SECRETS_MANAGER: url({
+    default: undefined,
+    about: 'Secrets Manager at another address than AWS’s, by the AWS SDK’s own name for it.',
+  }),
 
   POSTGRES_HOST: string({ default: undefined, about: 'PostgreSQL of single-tenant mode and of the Tenant Manager.' }),
   POSTGRES_PORT: int({ default: 5432, min: 1, max: 65_535, about: 'PostgreSQL port.' }),

@@ -173,7 +173,10 @@ function jobRecords(config: TenantConfig, settings: Settings, log: Logger) {
   return {
     async read(id: string): Promise<JobRow | undefined> {
       try {
-        return await readJob(tenantDatabase(pool ?? open(), new Slots(1)), id);
+        return await readJob(
+          tenantDatabase(pool ?? open(), new Slots(1), settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000),
+          id,
+        );
       } catch (error) {
         // No worker has opened this database yet, so there is no job either.
         if (errorCode(error) === undefinedTable) return undefined;

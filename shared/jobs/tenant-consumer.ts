@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
-import { errorCode, errorMessage, MatcherError, remedyFor } from '../errors.ts';
+import { errorCode, errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import { buryMessage, delayMessage } from '../rabbitmq/settle.ts';
 import { jobQueue } from '../rabbitmq/topology.ts';
@@ -10,7 +10,7 @@ import type { TenantId } from '../tenancy/tenant-id.ts';
 import { leaseScope, type ScopeParts } from '../tenancy/tenant-scope.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
 import type { AnyJobDefinition } from './definition.ts';
-import { readJobMessage } from './message.ts';
+import { type JobMessage, readJobMessage } from './message.ts';
 import { drainOutbox, publishNow } from './outbox.ts';
 import { type Fate, failureOf, type RunOptions, runJob } from './run-job.ts';
 
@@ -139,10 +139,15 @@ export class TenantConsumer {
   }
 
   async #fate(definition: AnyJobDefinition, message: ConsumeMessage): Promise<Fate> {
-    let jobId: string | undefined;
+    let job: JobMessage;
     try {
-      const job = readJobMessage(message, definition.type, this.tenantId);
-      jobId = job.id;
+      job = readJobMessage(message, definition.type, this.tenantId);
+    } catch (error) {
+      const failure = failureOf(error);
+      this.#log.warn({ code: failure.code, reason: failure.message }, 'not a job of this tenant');
+      return { kind: 'dead', failure, attempt: 0 };
+    }
+    try {
       const { scope, release } = await this.#scope(job.id);
       try {
         const fate = await runJob(definition, job, scope, { ...this.#parts.run, signal: this.#ending.signal });
@@ -154,12 +159,8 @@ export class TenantConsumer {
       }
     } catch (error) {
       const failure = failureOf(error);
-      if (remedyFor(error) === 'permanent') {
-        this.#log.warn({ jobId, code: failure.code, reason: failure.message }, 'not a job of this tenant');
-        return { kind: 'dead', failure, attempt: 0 };
-      }
-      // Its database could not say what becomes of the job: it waits, and no attempt is charged.
-      this.#log.warn({ jobId, code: failure.code, reason: failure.message }, 'job put off');
+      // The tenant's database could not say what becomes of the job: it waits, and no attempt is charged.
+      this.#log.warn({ jobId: job.id, code: failure.code, reason: failure.message }, 'job put off');
       return { kind: 'later', seconds: 5, failure };
     }
   }

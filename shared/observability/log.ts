@@ -40,8 +40,19 @@ export function createLog(
     redact: { paths: secrets.flatMap((key) => [`["${key}"]`, `*["${key}"]`, `*.*["${key}"]`]), censor: '[redacted]' },
     serializers: { err: (error: unknown) => describeError(error) },
   };
-  return destination ? pino(options, destination) : pino(options);
+  return pino(options, destination ?? standardOutput());
 }
+
+/**
+ * Whoever read our lines may be gone before us: then they go nowhere. (Pino's own destination tries for ever to write the last line to a broken
+ * pipe, and the process never ends.)
+ */
+function standardOutput(): DestinationStream {
+  if (process.stdout.listenerCount('error', ignore) === 0) process.stdout.on('error', ignore);
+  return process.stdout;
+}
+
+function ignore(): void {}
 
 /**
  * An error as a log shows it: class, code, message, where it happened and what caused it; not its other properties, since drivers

@@ -1,7 +1,8 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable } from 'node:stream';
+import { finished, pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient, QueryResultRow } from 'pg';
-import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import { type CopyToStreamQuery, from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import { MatcherError } from '../errors.ts';
 import type { Slots } from '../slots.ts';
 
 /** The tenant's database, as a job's handler sees it. */
@@ -10,6 +11,8 @@ export interface TenantDatabase {
   /**
    * Runs `work` in one transaction: committed when it returns, rolled back when it throws. Statements in it may take as long as they need,
    * since bulk work is done here; when `signal` is aborted, the one that runs is cancelled.
+   *
+   * @throws MatcherError `TRANSACTION_ABORTED` when `work` returned over a failed statement or an unread COPY.
    */
   transaction<T>(work: (tx: Transaction) => Promise<T>, signal?: AbortSignal): Promise<T>;
 }
@@ -20,23 +23,27 @@ export interface Transaction {
   execute(sql: string, values?: unknown[]): Promise<number>;
   /** `COPY … FROM STDIN`; returns the number of rows. */
   copyIn(sql: string, source: AsyncIterable<string | Buffer> | Iterable<string | Buffer>): Promise<number>;
-  /** `COPY … TO STDOUT` as a stream of bytes; `rows()` is known at its end. */
+  /** `COPY … TO STDOUT` as a stream of bytes, to be read to its end; `rows()` is known then. */
   copyOut(sql: string): { stream: Readable; rows(): number };
 }
 
+/** A database that does not even react to a cancellation is not there any more: how long (ms) its connection may stay silent. */
+const cancelGrace = 5000;
+
 /**
+ * @param queryTimeout milliseconds after which a query that is not part of a transaction is given up, whether or not the server says anything.
  * @param transactions permits for transactions: fewer than the pool has connections, so that however many bulk transactions run, the short statements
  *   that keep their claims alive and that cancel them get through.
  */
-export function tenantDatabase(pool: Pool, transactions: Slots): TenantDatabase {
+export function tenantDatabase(pool: Pool, transactions: Slots, queryTimeout: number): TenantDatabase {
   return {
     async query(sql, values) {
-      return (await pool.query(sql, values)).rows;
+      return (await pool.query(withTimeout(queryTimeout, sql, values))).rows;
     },
     async transaction(work, signal) {
       const leave = await transactions.acquire(signal);
       try {
-        return await inTransaction(pool, work, signal);
+        return await inTransaction(pool, work, queryTimeout, signal);
       } finally {
         leave();
       }
@@ -44,39 +51,70 @@ export function tenantDatabase(pool: Pool, transactions: Slots): TenantDatabase 
   };
 }
 
-async function inTransaction<T>(pool: Pool, work: (tx: Transaction) => Promise<T>, signal?: AbortSignal): Promise<T> {
+async function inTransaction<T>(
+  pool: Pool,
+  work: (tx: Transaction) => Promise<T>,
+  queryTimeout: number,
+  signal?: AbortSignal,
+): Promise<T> {
   const client = await pool.connect();
   // A connection that breaks inside a transaction also raises an event; the query's own error is the one that is reported.
   const ignore = () => {};
   client.on('error', ignore);
   let broken = false;
+  /** COPYs that have not come to their end: while there are any, the connection can do nothing else. */
+  const copies = new Set<Readable>();
   let cancelled: Promise<unknown> | undefined;
+  let silence: NodeJS.Timeout | undefined;
   const cancel = () => {
-    const { processID } = client as PoolClient & { processID: number };
-    cancelled = pool.query('SELECT pg_cancel_backend($1)', [processID]).catch(ignore);
+    const { processID, connection } = client as PoolClient & Internals;
+    cancelled = pool.query(withTimeout(queryTimeout, 'SELECT pg_cancel_backend($1)', [processID])).catch(ignore);
+    silence = setTimeout(() => connection.stream.destroy(), cancelGrace);
   };
   signal?.addEventListener('abort', cancel, { once: true });
   try {
     signal?.throwIfAborted();
     await client.query('BEGIN; SET LOCAL statement_timeout = 0');
-    const result = await work(transaction(client, signal));
-    await client.query('COMMIT');
+    const result = await work(transaction(client, copies, signal));
+    if (copies.size > 0) throw aborted('a COPY was not read to its end');
+    // PostgreSQL answers a COMMIT of what it has given up with a rollback, and without an error.
+    const { command } = await client.query('COMMIT');
+    if (command !== 'COMMIT') throw aborted('a statement in it had failed');
     return result;
   } catch (error) {
-    await client.query('ROLLBACK').catch(() => {
-      broken = true;
-    });
+    broken =
+      copies.size > 0 ||
+      (await client.query('ROLLBACK').then(
+        () => false,
+        () => true,
+      ));
     throw error;
   } finally {
     signal?.removeEventListener('abort', cancel);
-    client.off('error', ignore);
     // A cancellation that arrives late must not hit whoever gets the connection next.
     await cancelled;
+    clearTimeout(silence);
+    client.off('error', ignore);
     client.release(broken);
   }
 }
 
-function transaction(client: PoolClient, signal: AbortSignal | undefined): Transaction {
+/** What the driver has and its types don't tell. */
+interface Internals {
+  processID: number;
+  connection: { stream: { destroy(): void } };
+}
+
+function withTimeout(milliseconds: number, text: string, values: unknown[] = []) {
+  return { text, values, query_timeout: milliseconds };
+}
+
+function aborted(reason: string): MatcherError {
+  return new MatcherError('TRANSACTION_ABORTED', `The transaction was not committed: ${reason}`);
+}
+
+function transaction(client: PoolClient, copies: Set<Readable>, signal: AbortSignal | undefined): Transaction {
+  const options = signal ? { signal } : {};
   return {
     async query(sql, values) {
       return (await client.query(sql, values)).rows;
@@ -85,13 +123,52 @@ function transaction(client: PoolClient, signal: AbortSignal | undefined): Trans
       return (await client.query(sql, values)).rowCount ?? 0;
     },
     async copyIn(sql, source) {
+      let failure: unknown;
+      const watched = async function* () {
+        try {
+          yield* source;
+        } catch (error) {
+          failure = error;
+          throw error;
+        }
+      };
       const stream = client.query(copyFrom(sql));
-      await pipeline(Readable.from(source), stream, ...(signal ? [{ signal }] : []));
+      try {
+        // A pipeline waits for its source to end, also when it failed; and a source may wait for what never comes.
+        await Promise.race([pipeline(watched, stream, options), finished(stream, options)]);
+      } catch (error) {
+        // PostgreSQL says only that the COPY was broken off.
+        throw failure ?? error;
+      }
       return stream.rowCount ?? 0;
     },
     copyOut(sql) {
-      const stream = client.query(copyTo(sql));
-      return { stream, rows: () => stream.rowCount ?? 0 };
+      const stream = client.query(endWhenReady(copyTo(sql)));
+      copies.add(stream);
+      stream.once('end', () => copies.delete(stream));
+      stream.on('error', () => {
+        // Destroyed by its reader, it leaves the connection in the middle of the data; refused by PostgreSQL, it doesn't.
+        if (!stream.destroyed) copies.delete(stream);
+      });
+      return { stream, rows: () => stream.rowCount };
     },
   };
+}
+
+/** The number of rows follows the data in a message of its own: the stream's end waits for it. */
+function endWhenReady(stream: CopyToStreamQuery): CopyToStreamQuery {
+  const query = stream as CopyToStreamQuery & { handleReadyForQuery(): void };
+  const push = stream.push.bind(stream);
+  let ended = false;
+  let ready = false;
+  stream.push = (chunk, encoding) => {
+    if (chunk !== null) return push(chunk, encoding);
+    ended = true;
+    return ready && push(null);
+  };
+  query.handleReadyForQuery = () => {
+    ready = true;
+    if (ended) push(null);
+  };
+  return stream;
 }

@@ -1,13 +1,12 @@
-import { Pool } from 'pg';
+import type { Pool } from 'pg';
 import type { Settings } from '../config/variables.ts';
-import { errorCode, errorMessage, MatcherError } from '../errors.ts';
+import { MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
-import { Slots } from '../slots.ts';
+import type { Slots } from '../slots.ts';
 import type { TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
-import { connectionOptions } from './connection-options.ts';
-import { migrate } from './migrate.ts';
+import { type OpenedPool, openPool } from './open-pool.ts';
 
 /** A tenant's pool, held for as long as a job needs it. A held pool is never closed. */
 export interface PoolLease {
@@ -18,24 +17,29 @@ export interface PoolLease {
   release(): void;
 }
 
-interface Opened {
-  pool: Pool;
-  transactions: Slots;
-  config: TenantConfig;
-}
-
 /** One tenant's place among the pools: opening, open or closing. It counts against the limit until it is gone. */
 interface Place {
-  opened: Promise<Opened>;
+  opened: Promise<OpenedPool>;
   leases: number;
-  /** Its tenant is gone: closed by whoever leaves last. */
+  /** Its tenant is gone: nobody else comes in, and whoever leaves last closes it. */
   retired: boolean;
-  closing?: Promise<void>;
+  closing: boolean;
+  gone: PromiseWithResolvers<void>;
   idleTimer?: NodeJS.Timeout;
 }
 
-/** How long (ms) a tenant waits for another one's pool to become free before its job is put off. */
-const maxWait = 10_000;
+interface Waiter {
+  tenantId: TenantId;
+  admit(lease: Promise<PoolLease>): void;
+  refuse(error: Error): void;
+}
+
+export interface TenantPoolsOptions {
+  /** Called after a tenant's database was opened, so that what a crash left there can be taken up. */
+  onOpen?: (tenantId: TenantId) => void;
+  /** How long a tenant waits for another one's pool to become free before its job is put off. Default: 10,000. */
+  maxWaitMs?: number;
+}
 
 /**
  * The tenants' database pools: opened on first use, shared by concurrent users, never more than MULTI_TENANT_MAX_TENANT_POOLS at any
@@ -43,23 +47,23 @@ const maxWait = 10_000;
  * waits its turn, first come first served.
  */
 export class TenantPools {
-  /** Least recently used first: a use moves its place to the end. */
+  /** Least recently used first: coming and leaving move a place to the end. */
   readonly #places = new Map<TenantId, Place>();
-  readonly #waiters: (() => void)[] = [];
-  /** Places promised to waiters that have been called and are not in yet; nobody else may take them. */
-  #promised = 0;
+  /** In order of coming. Nobody waits while there is a free place; a tenant that has a place has no waiters. */
+  #waiters: Waiter[] = [];
   readonly #source: TenantSource;
   readonly #settings: Settings;
   readonly #log: Logger;
   readonly #onOpen: ((tenantId: TenantId) => void) | undefined;
+  readonly #maxWaitMs: number;
   #closed = false;
 
-  /** @param onOpen is called after a tenant's database was opened, so that what a crash left there can be taken up. */
-  constructor(source: TenantSource, settings: Settings, log: Logger, onOpen?: (tenantId: TenantId) => void) {
+  constructor(source: TenantSource, settings: Settings, log: Logger, options: TenantPoolsOptions = {}) {
     this.#source = source;
     this.#settings = settings;
     this.#log = log;
-    this.#onOpen = onOpen;
+    this.#onOpen = options.onOpen;
+    this.#maxWaitMs = options.maxWaitMs ?? 10_000;
   }
 
   /** Places in use, to be shown. */
@@ -68,36 +72,20 @@ export class TenantPools {
   }
 
   /**
-   * @throws MatcherError `POOLS_BUSY` when no place became free in time, and what the opening throws: `TENANT_NOT_FOUND`,
-   *   `TENANT_SUSPENDED`, `SCHEMA_TOO_NEW`, `DATABASE_UNAVAILABLE`.
+   * @throws MatcherError `POOLS_BUSY` when no place became free in time, `SHUTTING_DOWN`, and what the opening throws:
+   *   `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `SCHEMA_TOO_NEW`, `DATABASE_UNAVAILABLE`.
    */
   async lease(tenantId: TenantId): Promise<PoolLease> {
-    const deadline = Date.now() + maxWait;
-    let promised = false;
-    try {
-      for (;;) {
-        if (this.#closed) throw new MatcherError('SHUTTING_DOWN', 'The process is stopping', { remedy: 'not-now' });
-        const place = this.#places.get(tenantId);
-        if (place && !place.closing) return await this.#enter(tenantId, place);
-        if (place) {
-          await place.closing;
-          continue;
-        }
-        const free = this.#settings.MULTI_TENANT_MAX_TENANT_POOLS - this.#places.size - this.#promised;
-        if (promised || (free > 0 && this.#waiters.length === 0)) {
-          if (promised) this.#promised--;
-          promised = false;
-          return await this.#enter(tenantId, this.#open(tenantId));
-        }
-        this.#makeRoom();
-        await this.#waitForPlace(deadline);
-        promised = true;
+    const deadline = Date.now() + this.#maxWaitMs;
+    for (;;) {
+      if (this.#closed) throw shuttingDown();
+      const place = this.#places.get(tenantId);
+      if (place && !place.closing && !place.retired) return await this.#enter(tenantId, place);
+      if (!place) {
+        if (this.#hasFreePlace()) return await this.#enter(tenantId, this.#open(tenantId));
+        return await this.#waitForPlace(tenantId, deadline);
       }
-    } finally {
-      if (promised) {
-        this.#promised--;
-        this.#admitNext();
-      }
+      await this.#inTime(place.gone.promise, deadline);
     }
   }
 
@@ -109,134 +97,139 @@ export class TenantPools {
     if (place.leases === 0) await this.#close(tenantId, place, 'removed');
   }
 
-  /** Closes all pools; whoever still holds one keeps it until it is released. */
+  /** Closes all pools and ends when they are closed; whoever holds one keeps it until it is released. */
   async closeAll(): Promise<void> {
     this.#closed = true;
-    while (this.#waiters.length > 0) this.#admitNext();
-    await Promise.all([...this.#places].map(([tenantId, place]) => this.#close(tenantId, place, 'stop')));
+    for (const waiter of this.#waiters.splice(0)) waiter.refuse(shuttingDown());
+    const places = [...this.#places];
+    for (const [tenantId] of places) void this.retire(tenantId);
+    await Promise.all(places.map(([, place]) => place.gone.promise));
   }
 
   async #enter(tenantId: TenantId, place: Place): Promise<PoolLease> {
     place.leases++;
     clearTimeout(place.idleTimer);
-    this.#places.delete(tenantId);
-    this.#places.set(tenantId, place);
-    try {
-      const { pool, transactions, config } = await place.opened;
-      let released = false;
-      const release = () => {
-        if (released) return;
-        released = true;
-        this.#leave(tenantId, place);
-      };
-      return { pool, transactions, config, release };
-    } catch (error) {
-      place.leases--;
-      throw error;
-    }
+    this.#touch(tenantId, place);
+    const opened = await place.opened;
+    let released = false;
+    const release = () => {
+      if (released) return;
+      released = true;
+      this.#leave(tenantId, place);
+    };
+    const { pool, transactions, config } = opened;
+    return { pool, transactions, config, release };
   }
 
   #leave(tenantId: TenantId, place: Place): void {
     place.leases--;
-    if (place.leases > 0 || place.closing) return;
-    if (place.retired || this.#waiters.length > 0) {
-      void this.#close(tenantId, place, place.retired ? 'removed' : 'limit');
+    this.#touch(tenantId, place);
+    if (place.leases > 0) return;
+    if (place.retired) {
+      void this.#close(tenantId, place, 'removed');
       return;
     }
     const idle = this.#settings.MULTI_TENANT_IDLE_TIMEOUT_SEC * 1000;
     place.idleTimer = setTimeout(() => void this.#close(tenantId, place, 'idle'), idle).unref();
+    this.#makeRoom();
   }
 
+  #touch(tenantId: TenantId, place: Place): void {
+    this.#places.delete(tenantId);
+    this.#places.set(tenantId, place);
+  }
+
+  #hasFreePlace(): boolean {
+    return this.#places.size < this.#settings.MULTI_TENANT_MAX_TENANT_POOLS;
+  }
+
+  /** Takes a free place. Whoever calls this enters it at once. */
   #open(tenantId: TenantId): Place {
-    const place: Place = { leases: 0, retired: false, opened: this.#openPool(tenantId) };
+    const place: Place = {
+      opened: openPool(tenantId, this.#source, this.#settings, this.#log),
+      leases: 0,
+      retired: false,
+      closing: false,
+      gone: Promise.withResolvers(),
+    };
     this.#places.set(tenantId, place);
     place.opened.then(
-      () => this.#onOpen?.(tenantId),
       () => {
-        // A failed opening leaves its place at once: the next use tries anew.
-        if (this.#places.get(tenantId) === place) this.#places.delete(tenantId);
-        this.#admitNext();
+        this.#log.info({ tenantId, open: this.#places.size }, 'opened the tenant’s database');
+        this.#onOpen?.(tenantId);
       },
+      // A failed opening leaves its place at once: the next use tries anew.
+      () => this.#vacate(tenantId, place),
     );
     return place;
   }
 
-  async #openPool(tenantId: TenantId): Promise<Opened> {
-    const config = await this.#source.config(tenantId);
-    const { maxOpenConns, maxIdleConns } = config.limits;
-    // A job works on one connection and keeps its claim alive on another.
-    const max = Math.max(2, maxOpenConns);
-    const pool = new Pool({
-      ...connectionOptions(config.postgres, this.#settings, 'matcher'),
-      max,
-      // Connections that stay although nobody uses them; the others close after their idle time.
-      min: Math.min(maxIdleConns, max),
-      idleTimeoutMillis: 10_000,
-    });
-    // A connection that breaks while nobody uses it is replaced by the next use.
-    pool.on('error', (error) => this.#log.warn({ tenantId, reason: errorMessage(error) }, 'an idle connection broke'));
-    try {
-      const client = await pool.connect();
-      try {
-        await migrate(client);
-      } finally {
-        client.release();
-      }
-    } catch (error) {
-      await pool.end().catch(() => {});
-      if (error instanceof MatcherError) throw error;
-      throw new MatcherError('DATABASE_UNAVAILABLE', `The tenant's database cannot be used (${errorCode(error)})`, {
-        remedy: 'not-now',
-        cause: error,
-      });
-    }
-    this.#log.info({ tenantId, open: this.#places.size }, 'opened the tenant’s database');
-    return { pool, transactions: new Slots(max - 1), config };
-  }
-
-  #makeRoom(): void {
-    for (const [tenantId, place] of this.#places) {
-      if (place.closing) return; // room is on its way
-      if (place.leases === 0) {
-        void this.#close(tenantId, place, 'limit');
-        return;
-      }
-    }
-  }
-
   #close(tenantId: TenantId, place: Place, reason: string): Promise<void> {
     clearTimeout(place.idleTimer);
-    place.closing ??= (async () => {
-      const opened = await place.opened.catch(() => undefined);
-      await opened?.pool.end();
-      if (this.#places.get(tenantId) === place) this.#places.delete(tenantId);
-      this.#log.info({ tenantId, reason, open: this.#places.size }, 'closed the tenant’s database');
-      this.#admitNext();
-    })();
-    return place.closing;
+    if (!place.closing) {
+      place.closing = true;
+      void place.opened
+        .then((opened) => opened.close())
+        .finally(() => {
+          this.#vacate(tenantId, place);
+          this.#log.info({ tenantId, reason, open: this.#places.size }, 'closed the tenant’s database');
+        });
+    }
+    return place.gone.promise;
   }
 
-  #waitForPlace(deadline: number): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter = () => {
-      this.#promised++;
-      resolve();
-    };
+  /** Gives the place of what is gone to the tenant that has waited longest, and lets all in who wait for that tenant. */
+  #vacate(tenantId: TenantId, place: Place): void {
+    this.#places.delete(tenantId);
+    place.gone.resolve();
+    const [first] = this.#waiters;
+    if (!first || !this.#hasFreePlace()) return;
+    const next = this.#open(first.tenantId);
+    const admitted = this.#waiters.filter((waiter) => waiter.tenantId === first.tenantId);
+    this.#waiters = this.#waiters.filter((waiter) => waiter.tenantId !== first.tenantId);
+    for (const waiter of admitted) waiter.admit(this.#enter(first.tenantId, next));
+  }
+
+  /** Closes idle pools, the least recently used first, until there is a closing one for every tenant that waits. */
+  #makeRoom(): void {
+    let missing = new Set(this.#waiters.map(({ tenantId }) => tenantId)).size;
+    for (const place of this.#places.values()) if (place.closing) missing--;
+    for (const [tenantId, place] of this.#places) {
+      if (missing <= 0) return;
+      if (place.leases > 0 || place.closing) continue;
+      void this.#close(tenantId, place, 'limit');
+      missing--;
+    }
+  }
+
+  #waitForPlace(tenantId: TenantId, deadline: number): Promise<PoolLease> {
+    const { promise, resolve: admit, reject: refuse } = Promise.withResolvers<PoolLease>();
+    const waiter: Waiter = { tenantId, admit, refuse };
+    this.#waiters.push(waiter);
+    this.#makeRoom();
     const timer = setTimeout(() => {
       const index = this.#waiters.indexOf(waiter);
-      if (index >= 0) this.#waiters.splice(index, 1);
-      reject(
-        new MatcherError('POOLS_BUSY', `All ${this.#places.size} tenant pools are in use`, {
-          hint: 'Raise MULTI_TENANT_MAX_TENANT_POOLS or start more processes.',
-          remedy: 'not-now',
-        }),
-      );
+      if (index < 0) return;
+      this.#waiters.splice(index, 1);
+      refuse(this.#busy());
     }, deadline - Date.now());
-    this.#waiters.push(waiter);
     return promise.finally(() => clearTimeout(timer));
   }
 
-  #admitNext(): void {
-    this.#waiters.shift()?.();
+  async #inTime(event: Promise<void>, deadline: number): Promise<void> {
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(this.#busy()), deadline - Date.now());
+    await Promise.race([event, late]).finally(() => clearTimeout(timer));
   }
+
+  #busy(): MatcherError {
+    return new MatcherError('POOLS_BUSY', `All ${this.#places.size} tenant pools are in use`, {
+      hint: 'Raise MULTI_TENANT_MAX_TENANT_POOLS or start more processes.',
+      remedy: 'not-now',
+    });
+  }
+}
+
+function shuttingDown(): MatcherError {
+  return new MatcherError('SHUTTING_DOWN', 'The process is stopping', { remedy: 'not-now' });
 }

@@ -14,7 +14,7 @@ const badConfiguration = 2;
 
 /**
  * The life of every process: settings, start, and an orderly stop at SIGTERM, SIGINT or the death of the process that started it. A second signal ends
- * it at once. Never returns.
+ * it at once, and so does one during the start, when it has taken on nothing yet. Never returns.
  */
 export async function runProcess(
   name: string,
@@ -42,9 +42,9 @@ export async function runProcess(
   }
   process.once('disconnect', () => stop('the parent is gone'));
   try {
-    const running = await start(settings, log);
-    log.info({ reason: await toldToStop }, 'stopping');
-    await running.stop();
+    const running = await Promise.race([start(settings, log), toldToStop.then(() => undefined)]);
+    log.info({ reason: await toldToStop }, running ? 'stopping' : 'stopping during the start');
+    await running?.stop();
     log.info('stopped');
     process.exit(0);
   } catch (error) {

@@ -34,11 +34,13 @@ export async function startWorker(
   const redis = createRedis(settings, log);
   const s3 = createS3Client(settings);
   const directory = new TenantDirectory(source, settings, log);
-  const pools = new TenantPools(source, settings, log, (tenantId) => {
-    consumers
-      .get(tenantId)
-      ?.sendLeftEvents()
-      .catch((error) => log.warn({ tenantId, code: errorCode(error) }, 'events left by an earlier process wait on'));
+  const pools = new TenantPools(source, settings, log, {
+    onOpen: (tenantId) => {
+      consumers
+        .get(tenantId)
+        ?.sendLeftEvents()
+        .catch((error) => log.warn({ tenantId, code: errorCode(error) }, 'events left by an earlier process wait on'));
+    },
   });
   const parts = {
     source,

@@ -1,11 +1,14 @@
-import { Redis } from 'ioredis';
+import { Redis, ReplyError } from 'ioredis';
 import { splitAddress } from '../config/kinds.ts';
 import type { Settings } from '../config/variables.ts';
 import { errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 
-/** The tenant's key space. A key is written without its prefix; there is no command that reaches another tenant's. */
+/**
+ * The tenant's key space. A key is written without its prefix; there is no command that reaches another tenant's. Every call fails with
+ * `REDIS_UNAVAILABLE` within seconds when Redis is away.
+ */
 export interface TenantRedis {
   get(key: string): Promise<string | null>;
   set(key: string, value: string, ttlSec: number): Promise<void>;
@@ -39,12 +42,24 @@ export function tenantRedis(redis: Redis, tenantId: TenantId | undefined): Tenan
     return prefix + key;
   };
   return {
-    get: (key) => redis.get(at(key)),
+    async get(key) {
+      return await answer(redis.get(at(key)));
+    },
     async set(key, value, ttlSec) {
-      await redis.set(at(key), value, 'EX', ttlSec);
+      await answer(redis.set(at(key), value, 'EX', ttlSec));
     },
     async delete(key) {
-      await redis.del(at(key));
+      await answer(redis.del(at(key)));
     },
   };
+}
+
+/** What goes wrong without an answer of the server is a matter of the connection. */
+async function answer<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await call;
+  } catch (cause) {
+    if (cause instanceof ReplyError) throw cause;
+    throw new MatcherError('REDIS_UNAVAILABLE', 'Redis is not reachable', { remedy: 'not-now', cause });
+  }
 }

@@ -14,8 +14,8 @@ interface DirectoryEvents {
   compared: [];
 }
 
-/** Lists that must say so, one after the other, before a full fleet believes that all its tenants are gone. */
-const emptyListsToBelieve = 3;
+/** For how many intervals every list must be empty before a full fleet believes that all its tenants are gone. */
+const emptyIntervalsToBelieve = 2;
 
 /**
  * The tenants that are active now. The Tenant Manager's list is the truth; an event on Redis is only a reason to read it at once. So a
@@ -28,7 +28,7 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   readonly #log: Logger;
   readonly #stopped = new AbortController();
   #stopListening: (() => Promise<void>) | undefined;
-  #emptyLists = 0;
+  #emptySince: number | undefined;
   #comparing: Promise<void> | undefined;
   #again = false;
   #known = false;
@@ -101,8 +101,9 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   async #compareOnce(): Promise<void> {
     let listed: Set<TenantId>;
     try {
-      listed = new Set(await this.#source.listActive());
+      listed = new Set(await this.#source.listActive(this.#stopped.signal));
     } catch (error) {
+      if (this.#stopped.signal.aborted) return;
       // Whoever runs goes on with what is known.
       this.#log.warn(
         { code: errorCode(error), reason: errorMessage(error) },
@@ -112,14 +113,13 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
     }
     if (this.#stopped.signal.aborted) return;
     this.#known = true;
-    if (listed.size === 0 && this.#active.size > 1 && ++this.#emptyLists < emptyListsToBelieve) {
+    if (this.#isSuspicious(listed)) {
       this.#log.warn(
         { running: this.#active.size },
         'the list of active tenants is empty where it was full; looking again',
       );
       return;
     }
-    this.#emptyLists = 0;
     for (const tenantId of this.#active) {
       if (listed.has(tenantId)) continue;
       this.#active.delete(tenantId);
@@ -131,5 +131,16 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
       this.#active.add(tenantId);
       this.emit('added', tenantId);
     }
+  }
+
+  /** A half-started Tenant Manager, or one asked by a wrong name, has no tenants: not for a moment is that a reason to close everything. */
+  #isSuspicious(listed: ReadonlySet<TenantId>): boolean {
+    if (listed.size > 0 || this.#active.size < 2) {
+      this.#emptySince = undefined;
+      return false;
+    }
+    this.#emptySince ??= performance.now();
+    const patience = emptyIntervalsToBelieve * this.#settings.MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC * 1000;
+    return performance.now() - this.#emptySince < patience;
   }
 }

@@ -1,15 +1,13 @@
-import { LRUCache } from 'lru-cache';
 import type { z } from 'zod';
 import type { Settings } from '../config/variables.ts';
 import { errorMessage, MatcherError } from '../errors.ts';
-import { type TenantConfig, tenantConfigFrom } from './tenant-config.ts';
+import { ConfigCache } from './config-cache.ts';
+import { tenantConfigFrom } from './tenant-config.ts';
 import { canonicalTenantId, type TenantId, tryCanonicalTenantId } from './tenant-id.ts';
 import type { TenantSource } from './tenant-source.ts';
 import { activeTenantsAnswer, connectionsAnswer, refusal, service } from './wire.ts';
 
 const maxAnswerBytes = 10 * 1024 * 1024;
-/** Configurations kept at most; the least recently used one goes. */
-const maxCached = 10_000;
 
 export interface NewTenant {
   id?: string;
@@ -22,7 +20,9 @@ export interface NewTenant {
 }
 
 export interface TenantManagerClient extends TenantSource {
-  describeActive(): Promise<{ id: string; name?: string | null | undefined; status?: string | null | undefined }[]>;
+  describeActive(
+    signal?: AbortSignal,
+  ): Promise<{ id: string; name?: string | null | undefined; status?: string | null | undefined }[]>;
   create(tenant: NewTenant): Promise<{ id: string; slug: string; status: string }>;
   associate(
     tenantId: TenantId,
@@ -39,14 +39,14 @@ export function createTenantManagerClient(settings: Settings): TenantManagerClie
     throw new MatcherError('INVALID_CONFIG', 'MULTI_TENANT_URL and MULTI_TENANT_SERVICE_API_KEY are required');
   }
 
-  async function call(method: string, path: string, body?: unknown): Promise<unknown> {
+  async function call(method: string, path: string, body?: unknown, stop?: AbortSignal): Promise<unknown> {
     let response: Response;
     let text: string;
     try {
       response = await fetch(base + path, {
         method,
         redirect: 'manual',
-        signal: AbortSignal.timeout(settings.MULTI_TENANT_TIMEOUT * 1000),
+        signal: AbortSignal.any([AbortSignal.timeout(settings.MULTI_TENANT_TIMEOUT * 1000), ...(stop ? [stop] : [])]),
         headers: {
           'x-api-key': apiKey as string,
           accept: 'application/json',
@@ -56,6 +56,7 @@ export function createTenantManagerClient(settings: Settings): TenantManagerClie
       });
       text = await readBounded(response);
     } catch (cause) {
+      if (cause instanceof MatcherError) throw cause;
       const reason = (cause as Error).name === 'TimeoutError' ? 'did not answer in time' : 'cannot be reached';
       throw unavailable(`${reason} (${errorMessage((cause as Error).cause ?? cause)})`, cause);
     }
@@ -65,11 +66,12 @@ export function createTenantManagerClient(settings: Settings): TenantManagerClie
       if (json === undefined) throw unavailable('sent an unreadable answer');
       return json;
     }
-    throw refused(response.status, json, path);
+    // What the answer says is shown, and must not show the key.
+    throw refused(method, response.status, parseJson(text.replaceAll(apiKey as string, '[redacted]')), path);
   }
 
-  async function ask<S extends z.ZodType>(schema: S, path: string): Promise<z.infer<S>> {
-    const parsed = schema.safeParse(await call('GET', path));
+  async function ask<S extends z.ZodType>(schema: S, path: string, stop?: AbortSignal): Promise<z.infer<S>> {
+    const parsed = schema.safeParse(await call('GET', path, undefined, stop));
     // Only the places are named: the answer holds passwords.
     if (!parsed.success) {
       throw unavailable(
@@ -79,32 +81,22 @@ export function createTenantManagerClient(settings: Settings): TenantManagerClie
     return parsed.data;
   }
 
-  // One request per tenant at a time, however many ask; a failed one is not kept.
-  const configs = new LRUCache<TenantId, TenantConfig>({
-    max: maxCached,
-    ttl: settings.MULTI_TENANT_CACHE_TTL_SEC * 1000,
-    fetchMethod: async (tenantId) => {
-      const path = `/v1/tenants/${encodeURIComponent(tenantId)}/associations/${service}/connections`;
-      return tenantConfigFrom(await ask(connectionsAnswer, path), tenantId, settings);
-    },
-  });
+  const configs = new ConfigCache(async (tenantId) => {
+    const path = `/v1/tenants/${encodeURIComponent(tenantId)}/associations/${service}/connections`;
+    return tenantConfigFrom(await ask(connectionsAnswer, path), tenantId, settings);
+  }, settings.MULTI_TENANT_CACHE_TTL_SEC * 1000);
 
-  const describeActive = () => ask(activeTenantsAnswer, `/v1/tenants/active?service=${service}`);
+  const describeActive = (signal?: AbortSignal) =>
+    ask(activeTenantsAnswer, `/v1/tenants/active?service=${service}`, signal);
 
   return {
     describeActive,
-    async listActive() {
-      const ids = (await describeActive()).map((tenant) => tryCanonicalTenantId(tenant.id));
+    async listActive(signal) {
+      const ids = (await describeActive(signal)).map((tenant) => tryCanonicalTenantId(tenant.id));
       return [...new Set(ids.filter((id) => id !== undefined))];
     },
-    async config(tenantId) {
-      const config = await configs.fetch(tenantId);
-      if (!config) throw unavailable('gave no configuration');
-      return config;
-    },
-    forget(tenantId) {
-      configs.delete(tenantId);
-    },
+    config: (tenantId) => configs.get(tenantId),
+    forget: (tenantId) => configs.forget(tenantId),
     async create(tenant) {
       const answer = (await call('POST', '/v1/tenants', tenant)) as { id: string; slug: string; status: string };
       return { ...answer, id: canonicalTenantId(answer.id) };
@@ -126,7 +118,7 @@ async function readBounded(response: Response): Promise<string> {
   let size = 0;
   for await (const chunk of response.body ?? []) {
     size += chunk.byteLength;
-    if (size > maxAnswerBytes) throw new Error(`the answer is longer than ${maxAnswerBytes} bytes`);
+    if (size > maxAnswerBytes) throw unavailable(`sent an answer longer than ${maxAnswerBytes} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
@@ -145,12 +137,18 @@ function unavailable(what: string, cause?: unknown): MatcherError {
   return new MatcherError('TENANT_MANAGER_UNAVAILABLE', `The Tenant Manager ${what}`, { remedy: 'not-now', cause });
 }
 
-/** A 3xx or 4xx: an answer, and the end of that call only. */
-function refused(status: number, json: unknown, path: string): MatcherError {
+/**
+ * A 3xx or 4xx: an answer, and the end of that call only. Whatever it says about the tenant, it says nothing against a job that
+ * needed the answer.
+ */
+function refused(method: string, status: number, json: unknown, path: string): MatcherError {
   const { error, status: tenantStatus } = refusal.safeParse(json).data ?? {};
   const said = error ? `: ${error}` : '';
-  if (status === 404)
-    return new MatcherError('TENANT_NOT_FOUND', `The Tenant Manager knows no such tenant or service${said}`);
+  if (status === 404) {
+    return new MatcherError('TENANT_NOT_FOUND', `The Tenant Manager knows no such tenant or service${said}`, {
+      remedy: 'not-now',
+    });
+  }
   if (status === 403 && tenantStatus) {
     return new MatcherError('TENANT_SUSPENDED', `The service is ${tenantStatus} for this tenant`, {
       remedy: 'not-now',
@@ -162,6 +160,8 @@ function refused(status: number, json: unknown, path: string): MatcherError {
       remedy: 'not-now',
     });
   }
-  if (status === 409) return new MatcherError('ALREADY_EXISTS', `It exists already${said}`);
-  return new MatcherError('TENANT_MANAGER_REFUSED', `The Tenant Manager answered ${status} to ${path}${said}`);
+  if (status === 409 && method === 'POST') return new MatcherError('ALREADY_EXISTS', `It exists already${said}`);
+  return new MatcherError('TENANT_MANAGER_REFUSED', `The Tenant Manager answered ${status} to ${path}${said}`, {
+    remedy: 'not-now',
+  });
 }

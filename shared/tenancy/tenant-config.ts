@@ -1,6 +1,6 @@
 import type { Settings } from '../config/variables.ts';
 import { MatcherError } from '../errors.ts';
-import { canonicalTenantId, type TenantId } from './tenant-id.ts';
+import { canonicalTenantId, type TenantId, tryCanonicalTenantId } from './tenant-id.ts';
 import { type ConnectionsAnswer, service } from './wire.ts';
 
 /** Where one tenant's data and messages are, and with which limits. Holds passwords: never logged. */
@@ -34,10 +34,7 @@ export interface RabbitmqTarget {
 
 /** Reads a Tenant Manager's answer. The module named like the service is ours, else the first in sorted order. */
 export function tenantConfigFrom(answer: ConnectionsAnswer, asked: TenantId, settings: Settings): TenantConfig {
-  const tenantId = canonicalTenantId(answer.id);
-  if (tenantId !== asked) {
-    throw notConfigured(asked, 'the answer is about another tenant');
-  }
+  if (tryCanonicalTenantId(answer.id) !== asked) throw notConfigured(asked, 'the answer is about another tenant');
   const database = moduleOf(answer.databases);
   const postgres = database?.postgresql;
   if (!postgres) throw notConfigured(asked, 'no PostgreSQL database is configured');
@@ -46,7 +43,7 @@ export function tenantConfigFrom(answer: ConnectionsAnswer, asked: TenantId, set
   const ours = database.connectionSettings ?? undefined;
   const tenants = answer.connectionSettings ?? undefined;
   return {
-    tenantId,
+    tenantId: asked,
     slug: answer.tenantSlug,
     postgres: {
       host: postgres.host,

@@ -48,7 +48,7 @@ export async function leaseScope(
   const scope: TenantScope = Object.freeze({
     tenantId,
     slug: lease.config.slug,
-    db: tenantDatabase(lease.pool, lease.transactions),
+    db: tenantDatabase(lease.pool, lease.transactions, settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000),
     objects: tenantObjects(s3, settings, prefix),
     redis: tenantRedis(redis, prefix),
     publish,

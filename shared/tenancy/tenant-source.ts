@@ -6,7 +6,7 @@ import type { TenantId } from './tenant-id.ts';
 /** Says which tenants there are and where each one's data is. */
 export interface TenantSource {
   /** The tenants whose work is to be done now. */
-  listActive(): Promise<TenantId[]>;
+  listActive(signal?: AbortSignal): Promise<TenantId[]>;
   /**
    * Where the tenant's database and vhost are; may answer from a cache.
    *

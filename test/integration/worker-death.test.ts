@@ -1,10 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
-import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadPairs, simpleContext } from '../support/contexts.ts';
-import { startFleet, type TestFleet, type TestTenant, until } from '../support/fleet.ts';
+import { startFleet, type TestFleet, until } from '../support/fleet.ts';
 
 let fleet: TestFleet;
 
@@ -12,25 +10,6 @@ beforeAll(async () => {
   fleet = await startFleet({ workers: 1 });
 });
 afterAll(() => fleet?.close());
-
-/** Holds the table that a run writes its groups to, so that a run stands still in the middle of its transaction. */
-async function holdGroups(tenant: TestTenant): Promise<{ waiting(): Promise<boolean>; release(): Promise<void> }> {
-  const client = new Client(connectionOptions(tenant.config.postgres, fleet.settings, 'holder'));
-  await client.connect();
-  await client.query('BEGIN; LOCK TABLE match_groups IN ACCESS EXCLUSIVE MODE');
-  return {
-    waiting: async () => {
-      const { rows } = await client.query(
-        `SELECT 1 FROM pg_locks WHERE relation = 'match_groups'::regclass AND NOT granted`,
-      );
-      return rows.length > 0;
-    },
-    release: async () => {
-      await client.query('ROLLBACK');
-      await client.end();
-    },
-  };
-}
 
 test('a worker killed in the middle of a run leaves nothing of it, and another one does the run once', async () => {
   const doomedFleet = await startFleet({ workers: 0 });
@@ -42,7 +21,7 @@ test('a worker killed in the middle of a run leaves nothing of it, and another o
     await first.stop();
 
     const victim = await doomedFleet.spawnWorker('matching');
-    const hold = await holdGroups(own);
+    const hold = await own.hold('match_groups');
     const id = randomUUID();
     await own.client.publish('matching.run', { version: 1, context: 'bank' }, { id });
     await until(hold.waiting);
@@ -70,7 +49,7 @@ test('a worker that was thought dead and comes back cannot commit what another o
   const tenant = await fleet.tenant();
   await tenant.done('context.apply', { version: 1, context: simpleContext() });
   await loadPairs(tenant, 5);
-  const hold = await holdGroups(tenant);
+  const hold = await tenant.hold('match_groups');
   const id = randomUUID();
   await tenant.client.publish('matching.run', { version: 1, context: 'bank' }, { id });
   await until(hold.waiting);
@@ -99,7 +78,7 @@ test('SIGTERM during a run: the run finishes, its message is acknowledged, the p
     await loadPairs(tenant, 5);
     await first.stop();
     const worker = await own.spawnWorker('matching');
-    const hold = await holdGroups(tenant);
+    const hold = await tenant.hold('match_groups');
     const id = await tenant.client.publish('matching.run', { version: 1, context: 'bank' });
     await until(hold.waiting);
     worker.kill('SIGTERM');
@@ -126,7 +105,7 @@ test('SIGTERM during a run that does not end in time: the run is ended, goes bac
     await loadPairs(tenant, 5);
     await first.stop();
     const worker = await own.spawnWorker('matching');
-    const hold = await holdGroups(tenant);
+    const hold = await tenant.hold('match_groups');
     const id = await tenant.client.publish('matching.run', { version: 1, context: 'bank' });
     await until(hold.waiting);
     worker.kill('SIGTERM');

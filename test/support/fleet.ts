@@ -12,9 +12,11 @@ import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import type { JobEnd } from '@matcher/shared/jobs/follow.ts';
 import { createS3Client, type TenantObjects, tenantObjects } from '@matcher/shared/objects/tenant-objects.ts';
 import { createLog, type Logger } from '@matcher/shared/observability/log.ts';
+import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
 import { type RunningWorker, startWorker } from '@matcher/shared/process/run-worker.ts';
 import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { Client } from 'pg';
 import { exportRun } from '../../workers/export/export-run.ts';
 import { ingestionRun } from '../../workers/ingest/ingestion-run.ts';
 import { contextApply } from '../../workers/matching/context-apply.ts';
@@ -50,6 +52,8 @@ export interface TestTenant {
   query(sql: string, values?: any[]): Promise<any[]>;
   /** Publishes a job and waits for its end. */
   run<T extends JobType>(type: T, body: JobBodyInput<T>, id?: string): Promise<JobEnd<T>>;
+  /** Locks a table of the tenant's database, so that whoever writes to it stands still in the middle of its transaction. */
+  hold(table: string): Promise<{ waiting(): Promise<boolean>; release(): Promise<void> }>;
   /** As `run`, for a job that has to succeed. */
   done<T extends JobType>(type: T, body: JobBodyInput<T>, id?: string): Promise<JobResult<T>>;
 }
@@ -117,6 +121,7 @@ export async function startFleet(
           const jobId = await client.publish(type, body, id === undefined ? {} : { id });
           return await client.follow<T>(jobId);
         },
+        hold: (table) => hold(config, settings, table),
         async done(type, body, id) {
           const end = await tenant.run(type, body, id);
           if (end.state === 'FAILED') throw new Error(`${type} failed: ${end.error.code} ${end.error.message}`);
@@ -140,6 +145,24 @@ export async function startFleet(
   };
   for (let i = 0; i < (options.workers ?? 1); i++) await fleet.worker();
   return fleet;
+}
+
+async function hold({ postgres }: TenantConfig, settings: Settings, table: string) {
+  const client = new Client(connectionOptions(postgres, settings, 'holder'));
+  await client.connect();
+  await client.query(`BEGIN; LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+  return {
+    async waiting() {
+      const { rows } = await client.query('SELECT 1 FROM pg_locks WHERE relation = $1::regclass AND NOT granted', [
+        table,
+      ]);
+      return rows.length > 0;
+    },
+    async release() {
+      await client.query('ROLLBACK');
+      await client.end();
+    },
+  };
 }
 
 /** Waits until `condition` holds; the test's own time limit says when it should have. */

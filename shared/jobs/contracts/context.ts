@@ -37,7 +37,12 @@ const description = z.string().max(1000).optional();
 export const contextShape = {
   name: contextName,
   description,
-  type: z.literal('1:1', { error: '1:N and N:M contexts are not supported yet; it takes "1:1"' }),
+  type: z.literal('1:1', {
+    error: ({ input }) =>
+      input === '1:N' || input === 'N:M'
+        ? `${input} contexts are not supported yet; it takes "1:1"`
+        : `takes "1:1"; got ${JSON.stringify(input) ?? 'nothing'}`,
+  }),
   sources: z.array(source).min(2).max(20),
   rules: rulesSchema,
 };

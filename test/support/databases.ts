@@ -1,0 +1,56 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { loadSettings } from '@matcher/shared/config/load.ts';
+import type { Settings } from '@matcher/shared/config/variables.ts';
+import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
+import { singleTenantConfig, type TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
+import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { Client, type QueryResultRow } from 'pg';
+
+/** Empty databases of a test file's own on the tests' server, each as a tenant's. */
+export interface TestDatabases {
+  settings: Settings;
+  create(): Promise<TenantConfig>;
+  /** Runs one query as the administrator, who sees what every database's connections do. */
+  ask<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;
+  /** A connection of its own to a tenant's database, closed at the end. */
+  connect(config: TenantConfig, overrides?: Partial<Settings>): Promise<Client>;
+  close(): Promise<void>;
+}
+
+export async function openTestDatabases(overrides: NodeJS.ProcessEnv = {}): Promise<TestDatabases> {
+  const settings = loadSettings('worker', { ...process.env, MULTI_TENANT_ENABLED: 'false', ...overrides });
+  const server = singleTenantConfig(settings);
+  const administrator = new Client(connectionOptions(server.postgres, settings, 'test'));
+  await administrator.connect();
+  const databases: string[] = [];
+  const clients: Client[] = [];
+  return {
+    settings,
+    async create() {
+      const database = `test_${randomBytes(6).toString('hex')}`;
+      databases.push(database);
+      await administrator.query(`CREATE DATABASE ${database}`);
+      return { ...server, tenantId: newTenantId(), postgres: { ...server.postgres, database } };
+    },
+    async ask<R extends QueryResultRow>(sql: string, values?: unknown[]) {
+      return (await administrator.query<R>(sql, values)).rows;
+    },
+    async connect({ postgres }, overrides = {}) {
+      const client = new Client(connectionOptions(postgres, { ...settings, ...overrides }, 'test'));
+      // A test may end it from the server's side.
+      client.on('error', () => {});
+      clients.push(client);
+      await client.connect();
+      return client;
+    },
+    async close() {
+      await Promise.all(clients.map((client) => client.end()));
+      for (const database of databases) await administrator.query(`DROP DATABASE ${database} WITH (FORCE)`);
+      await administrator.end();
+    },
+  };
+}
+
+export function newTenantId(): TenantId {
+  return canonicalTenantId(randomUUID());
+}

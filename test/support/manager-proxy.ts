@@ -1,0 +1,57 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** Where a tenant is said to be, in place of where it is. */
+export interface Detour {
+  postgresPort?: number;
+  rabbitmqPort?: number;
+}
+
+/** Stands between workers and a Tenant Manager: can be away, and can send single tenants through proxies. */
+export interface ManagerProxy {
+  readonly address: string;
+  /** While set, every call is answered with this status instead. */
+  failure: number | undefined;
+  readonly detours: Map<string, Detour>;
+  /** Calls that came, as `METHOD /path`. */
+  readonly calls: string[];
+  close(): Promise<void>;
+}
+
+export async function startManagerProxy(target: string): Promise<ManagerProxy> {
+  const server = createServer(async (request, response) => {
+    const { method = 'GET', url = '/', headers } = request;
+    proxy.calls.push(`${method} ${url}`);
+    if (proxy.failure !== undefined) {
+      response.writeHead(proxy.failure, { 'content-type': 'application/json' }).end('{}');
+      return;
+    }
+    const answer = await fetch(target + url, { method, headers: { 'x-api-key': String(headers['x-api-key']) } });
+    const body = await answer.text();
+    const [, tenant] = /^\/v1\/tenants\/([^/]+)\/associations\/matcher\/connections$/.exec(url) ?? [];
+    const detour = tenant === undefined ? undefined : proxy.detours.get(tenant);
+    response.writeHead(answer.status, { 'content-type': 'application/json' });
+    response.end(detour && answer.ok ? JSON.stringify(rerouted(JSON.parse(body), detour)) : body);
+  });
+  const proxy: ManagerProxy = {
+    get address() {
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    },
+    failure: undefined,
+    detours: new Map(),
+    calls: [],
+    async close() {
+      server.closeAllConnections();
+      await new Promise((closed) => server.close(closed));
+    },
+  };
+  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  return proxy;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: the Tenant Manager's own answer
+function rerouted(answer: any, { postgresPort, rabbitmqPort }: Detour): unknown {
+  if (postgresPort) answer.databases.matcher.postgresql.port = postgresPort;
+  if (rabbitmqPort) answer.rabbitmq.matcher.port = rabbitmqPort;
+  return answer;
+}

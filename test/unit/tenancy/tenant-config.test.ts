@@ -1,0 +1,87 @@
+import { loadSettings } from '@matcher/shared/config/load.ts';
+import { tenantConfigFrom } from '@matcher/shared/tenancy/tenant-config.ts';
+import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { connectionsAnswer } from '@matcher/shared/tenancy/wire.ts';
+import { describe, expect, test } from 'vitest';
+
+const tenantId = canonicalTenantId('acme');
+const settings = loadSettings('publisher', {
+  MULTI_TENANT_ENABLED: 'true',
+  MULTI_TENANT_URL: 'https://tenants.example.com',
+  MULTI_TENANT_SERVICE_API_KEY: 'k',
+});
+
+const postgresql = (host: string) => ({ host, port: 5432, database: 'd', username: 'u', password: 'p' });
+const rabbitmq = (host: string) => ({ host, port: 5672, vhost: 'v', username: 'u', password: 'p' });
+const answer = {
+  id: 'acme',
+  tenantSlug: 'acme',
+  databases: { matcher: { postgresql: postgresql('db') } },
+  rabbitmq: { matcher: rabbitmq('broker') },
+};
+
+const read = (body: object) => tenantConfigFrom(connectionsAnswer.parse({ ...answer, ...body }), tenantId, settings);
+
+test('a configuration has the tenant’s database, vhost and limits', () => {
+  expect(read({})).toEqual({
+    tenantId: 'acme',
+    slug: 'acme',
+    // The way to a database that came over the network is encrypted unless it says otherwise.
+    postgres: { host: 'db', port: 5432, database: 'd', user: 'u', password: 'p', sslmode: 'require' },
+    rabbitmq: { host: 'broker', port: 5672, vhost: 'v', user: 'u', password: 'p', tls: false },
+    limits: { maxOpenConns: 25, maxIdleConns: 5 },
+  });
+});
+
+describe('the module', () => {
+  test('named like the service is taken', () => {
+    const databases = { alpha: { postgresql: postgresql('a') }, matcher: { postgresql: postgresql('m') } };
+    const brokers = { alpha: rabbitmq('a'), matcher: rabbitmq('m') };
+    expect(read({ databases, rabbitmq: brokers })).toMatchObject({ postgres: { host: 'm' }, rabbitmq: { host: 'm' } });
+  });
+
+  test('else the first in sorted order, however they come', () => {
+    const databases = { onboarding: { postgresql: postgresql('o') }, audit: { postgresql: postgresql('a') } };
+    const brokers = { onboarding: rabbitmq('o'), audit: rabbitmq('a') };
+    expect(read({ databases, rabbitmq: brokers })).toMatchObject({ postgres: { host: 'a' }, rabbitmq: { host: 'a' } });
+  });
+});
+
+describe('the broker', () => {
+  test('of an older server stands under messaging', () => {
+    const old = { rabbitmq: undefined, messaging: { rabbitmq: { ...rabbitmq('old'), tls: true } } };
+    expect(read(old).rabbitmq).toMatchObject({ host: 'old', tls: true });
+    expect(read({ ...old, rabbitmq: {} }).rabbitmq.host).toBe('old');
+    expect(read({ ...old, rabbitmq: null }).rabbitmq.host).toBe('old');
+  });
+
+  test('of a newer server stands under rabbitmq, by module, and goes before the old place', () => {
+    expect(read({ messaging: { rabbitmq: rabbitmq('old') } }).rabbitmq.host).toBe('broker');
+  });
+});
+
+test('limits are the module’s before the tenant’s before the process’s; zero means not set', () => {
+  const ofModule = {
+    matcher: { postgresql: postgresql('db'), connectionSettings: { maxOpenConns: 7, maxIdleConns: 0 } },
+  };
+  const ofTenant = { maxOpenConns: 9, maxIdleConns: 3 };
+  expect(read({ databases: ofModule, connectionSettings: ofTenant }).limits).toEqual({
+    maxOpenConns: 7,
+    maxIdleConns: 3,
+  });
+  expect(read({ connectionSettings: ofTenant }).limits).toEqual({ maxOpenConns: 9, maxIdleConns: 3 });
+});
+
+test('empty texts and unknown fields, as servers written in other languages send them, mean nothing', () => {
+  const database = { ...postgresql('db'), sslmode: '', schema: '', sslcert: '', region: 'eu' };
+  const config = read({ databases: { matcher: { postgresql: database, postgresqlReplica: null } }, future: { a: 1 } });
+  expect(config.postgres).toEqual(read({}).postgres);
+});
+
+test.each<[string, object]>([
+  ['no database', { databases: {} }],
+  ['no database at all', { databases: undefined }],
+  ['no vhost', { rabbitmq: {} }],
+])('a tenant with %s cannot be served now', (_what, body) => {
+  expect(() => read(body)).toThrow(expect.objectContaining({ code: 'SERVICE_NOT_CONFIGURED', remedy: 'not-now' }));
+});
