@@ -33,10 +33,16 @@ export class MatcherError extends Error {
 /** SQLSTATE classes in which PostgreSQL says that the statement or the data is at fault, not the moment. */
 const permanentSqlClasses = new Set(['22', '23', '42']);
 
+/** A server that is away, or went away: PostgreSQL's classes 08 and 57P, and the system's words for it. */
+const away = /^(08...|57P0[1-3]|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/;
+/** The PostgreSQL driver's own words have no code. */
+const awayMessage = /^(Connection terminated|Query read timeout|timeout exceeded when trying to connect)/;
+
 /** What to do about any error at all; the one place where foreign errors are classed. */
 export function remedyFor(error: unknown): Remedy {
   if (error instanceof MatcherError) return error.remedy;
   const code = errorCode(error);
+  if (away.test(code) || (code === 'INTERNAL' && awayMessage.test(errorMessage(error)))) return 'not-now';
   if (/^[0-9A-Z]{5}$/.test(code) && permanentSqlClasses.has(code.slice(0, 2))) return 'permanent';
   // A bug, except that fetch reports a network's failure as a TypeError with a cause.
   const bug = error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;

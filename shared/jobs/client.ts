@@ -15,7 +15,7 @@ import { createTenantSource } from '../tenancy/tenant-source.ts';
 import { type JobBodyInput, jobBodies, jobId as jobIdForm } from './contracts/bodies.ts';
 import type { JobType } from './contracts/job-types.ts';
 import { type FollowOptions, type JobEnd, JobFollower } from './follow.ts';
-import { jobProperties, maxBodyBytes } from './message.ts';
+import { isStorable, jobProperties, maxBodyBytes } from './message.ts';
 import { type JobRow, readJob } from './record.ts';
 
 export interface JobClientOptions {
@@ -148,6 +148,11 @@ function messageContent(type: JobType, body: unknown): Buffer {
   if (!parsed.success) {
     const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
     throw new MatcherError('BODY_INVALID', `The body is no valid ${type}: ${problems.join('; ')}`, {
+      hint: 'Nothing was published.',
+    });
+  }
+  if (!isStorable(parsed.data)) {
+    throw new MatcherError('BODY_INVALID', `The body is no valid ${type}: a text in it has a NUL or half a character`, {
       hint: 'Nothing was published.',
     });
   }

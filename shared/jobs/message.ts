@@ -87,5 +87,24 @@ function readBody(content: Buffer, type: JobType): Pick<JobMessage, 'body' | 'bo
     const problems = parsed.error.issues.slice(0, 20).map((i) => `${i.path.join('.') || 'body'}: ${i.message}`);
     throw new MatcherError('BODY_INVALID', `The body is no valid ${type}: ${problems.join('; ')}`);
   }
-  return { body: parsed.data, bodySha256: createHash('sha256').update(JSON.stringify(parsed.data)).digest() };
+  if (!isStorable(parsed.data)) {
+    throw new MatcherError('BODY_INVALID', `The body is no valid ${type}: a text in it has a NUL or half a character`);
+  }
+  return { body: parsed.data, bodySha256: createHash('sha256').update(canonicalJson(json)).digest() };
+}
+
+/** Whether PostgreSQL can keep every text in it. */
+export function isStorable(json: unknown): boolean {
+  if (typeof json === 'string') return json.isWellFormed() && !json.includes('\0');
+  if (typeof json !== 'object' || json === null) return true;
+  return Object.entries(json).every(([key, value]) => isStorable(key) && isStorable(value));
+}
+
+/** The same text for the same content, whatever the order of its keys: what a publisher sends twice is the same job. */
+function canonicalJson(json: unknown): string {
+  return JSON.stringify(json, (_key, value) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  );
 }

@@ -83,8 +83,9 @@ export async function finishJob(
   claim: Claim,
   end: { state: 'SUCCEEDED'; result: unknown } | { state: 'FAILED'; error: Failure },
 ): Promise<boolean> {
+  // clock_timestamp, since now() is when the transaction began, which for a long job is long ago.
   const touched = await tx.execute(
-    `UPDATE jobs SET state = $3, result = $4, error = $5, lease_until = NULL, finished_at = now()
+    `UPDATE jobs SET state = $3, result = $4, error = $5, lease_until = NULL, finished_at = clock_timestamp()
       WHERE id = $1 AND fence = $2 AND state = 'RUNNING'`,
     [
       claim.jobId,

@@ -29,8 +29,8 @@ export interface RunOptions {
 /** Seconds until the next attempt, by the number of those made. */
 const retryDelays = [1, 5, 30];
 
-/** How long (seconds) to wait when it isn't the job's turn. */
-const notNowDelay = 1;
+/** How long (seconds) to wait when it isn't the job's turn: another run ends soon, a dependency that is away takes longer. */
+const notNowDelay = (code: string): number => (code === 'CONTEXT_BUSY' ? 1 : 5);
 
 const renewalsPerLease = 3;
 
@@ -96,7 +96,9 @@ export async function runJob(
     }
     await releaseClaim(db, claim, failure, remedy === 'transient');
     const seconds =
-      remedy === 'not-now' ? notNowDelay : (retryDelays[claim.attempt - 1] ?? (retryDelays.at(-1) as number));
+      remedy === 'not-now'
+        ? notNowDelay(failure.code)
+        : (retryDelays[claim.attempt - 1] ?? (retryDelays.at(-1) as number));
     if (remedy === 'transient') log.warn({ err: error, seconds }, 'job failed for now');
     else log.info({ code: failure.code }, 'job put off');
     return { kind: 'later', seconds, failure };
@@ -144,7 +146,12 @@ function keepLease(scope: TenantScope, claim: Claim, options: RunOptions): { sig
 
 export function failureOf(error: unknown): Failure {
   const hint = error instanceof MatcherError ? (error.hint ?? null) : null;
-  return { code: errorCode(error), message: errorMessage(error), hint };
+  return { code: errorCode(error), message: storable(errorMessage(error)), hint };
+}
+
+/** An error's text may quote data: PostgreSQL takes neither NUL nor half a character, and a record is no place for a novel. */
+function storable(text: string): string {
+  return text.slice(0, 2000).replaceAll('\0', '\uFFFD').toWellFormed();
 }
 
 function secondsSince(started: number): number {

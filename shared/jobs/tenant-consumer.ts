@@ -9,6 +9,7 @@ import type { Slots } from '../slots.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { leaseScope, type ScopeParts } from '../tenancy/tenant-scope.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
+import type { JobType } from './contracts/job-types.ts';
 import type { AnyJobDefinition } from './definition.ts';
 import { type JobMessage, readJobMessage } from './message.ts';
 import { drainOutbox, publishNow } from './outbox.ts';
@@ -19,6 +20,9 @@ const prefetch = 2;
 
 /** An acknowledgement can be lost when its channel closes right after it; a short pause lets it out. */
 const acknowledgementPause = 200;
+
+/** How long (ms) a job that was told to end has to do so. */
+const endingGrace = 10_000;
 
 export interface ConsumerParts extends ScopeParts {
   source: TenantSource;
@@ -45,6 +49,7 @@ export class TenantConsumer {
   readonly #draining = new AbortController();
   /** Running jobs must end. */
   readonly #ending = new AbortController();
+  readonly #stopped = new AbortController();
   #consuming: Consuming | undefined;
 
   constructor(tenantId: TenantId, parts: ConsumerParts) {
@@ -76,8 +81,15 @@ export class TenantConsumer {
     this.#consuming = undefined;
     for (const tag of consuming?.tags ?? []) await consuming?.channel.cancel(tag).catch(() => {});
     const timer = setTimeout(() => this.#ending.abort(stopping), timeoutMs);
-    while (this.#working.size > 0) await Promise.all(this.#working);
+    const allDone = (async () => {
+      while (this.#working.size > 0) await Promise.all(this.#working);
+    })();
+    // What does not even end when it is told to is left behind: its message is delivered again, and its commit is fenced.
+    const givenUp = delay(timeoutMs + endingGrace, undefined, { signal: this.#stopped.signal }).catch(() => {});
+    await Promise.race([allDone, givenUp]);
+    this.#stopped.abort();
     clearTimeout(timer);
+    if (this.#working.size > 0) this.#log.error({ jobs: this.#working.size }, 'jobs that do not end are left behind');
     await delay(acknowledgementPause);
     await this.#connection.close();
   }
@@ -124,7 +136,7 @@ export class TenantConsumer {
     let release: (() => void) | undefined;
     try {
       release = await this.#parts.slots.acquire(this.#draining.signal);
-      await this.#settle(channel, message, await this.#fate(definition, message));
+      await this.#settle(channel, message, definition.type, await this.#fate(definition, message));
     } catch (error) {
       const drained = this.#draining.signal.aborted;
       if (!drained) {
@@ -165,10 +177,10 @@ export class TenantConsumer {
     }
   }
 
-  async #settle(channel: Channel, message: ConsumeMessage, fate: Fate): Promise<void> {
+  async #settle(channel: Channel, message: ConsumeMessage, type: JobType, fate: Fate): Promise<void> {
     if (fate.kind === 'later') {
       if (this.#draining.signal.aborted) return giveBack(channel, message);
-      await delayMessage(this.#connection, message, fate.seconds);
+      await delayMessage(this.#connection, message, type, fate.seconds);
     } else if (fate.kind === 'dead') {
       await buryMessage(this.#connection, message, fate.failure, fate.attempt);
     }

@@ -19,7 +19,7 @@ export interface OutgoingMessage {
  * Publishes persistently and waits for the broker's confirmation. A `mandatory` message that no queue takes is an error instead of a
  * confirmed loss.
  *
- * @throws MatcherError `BROKER_UNAVAILABLE`, `UNROUTABLE`, `NOT_CONFIRMED`. After the last one, whether the message was taken is unknown:
+ * @throws MatcherError `BROKER_UNAVAILABLE`, `UNROUTABLE`, `MESSAGE_TOO_LARGE`, `NOT_CONFIRMED`. After the last one, whether the message was taken is unknown:
  *   publish it again under the same id.
  */
 export async function publishConfirmed(connection: VhostConnection, message: OutgoingMessage): Promise<void> {
@@ -40,6 +40,11 @@ export async function publishConfirmed(connection: VhostConnection, message: Out
     await promise;
   } catch (error) {
     if (error instanceof MatcherError) throw error;
+    if (error instanceof RangeError) {
+      throw new MatcherError('MESSAGE_TOO_LARGE', 'The headers of the message are larger than AMQP takes', {
+        cause: error,
+      });
+    }
     // A channel that closed between the two lines above.
     throw notConfirmed('the message', error);
   } finally {

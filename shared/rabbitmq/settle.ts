@@ -1,5 +1,8 @@
 import type { ConsumeMessage } from 'amqplib';
+import { errorCode } from '../errors.ts';
 import type { Failure } from '../jobs/contracts/events.ts';
+import type { JobType } from '../jobs/contracts/job-types.ts';
+import { tenantHeader } from '../jobs/message.ts';
 import { publishConfirmed } from './publish.ts';
 import { deadLetters, delayExchange, delayOf } from './topology.ts';
 import type { VhostConnection } from './vhost-connection.ts';
@@ -20,11 +23,13 @@ export const deathHeaders = {
 export async function delayMessage(
   connection: VhostConnection,
   message: ConsumeMessage,
+  type: JobType,
   seconds: number,
 ): Promise<void> {
   await publishConfirmed(connection, {
     exchange: delayExchange(delayOf(seconds)),
-    routingKey: message.fields.routingKey,
+    // By its queue's type it comes back, whatever way it first came.
+    routingKey: type,
     content: message.content,
     properties: copyOf(message, {}),
   });
@@ -45,12 +50,21 @@ export async function buryMessage(
     [deathHeaders.at]: new Date().toISOString(),
     [deathHeaders.routingKey]: message.fields.routingKey,
   };
-  await publishConfirmed(connection, {
-    exchange: deadLetters,
-    routingKey: message.fields.routingKey,
-    content: message.content,
-    properties: copyOf(message, headers),
-  });
+  const bury = (properties: ReturnType<typeof copyOf>) =>
+    publishConfirmed(connection, {
+      exchange: deadLetters,
+      routingKey: message.fields.routingKey,
+      content: message.content,
+      properties,
+    });
+  const whole = copyOf(message, headers);
+  try {
+    await bury(whole);
+  } catch (error) {
+    if (errorCode(error) !== 'MESSAGE_TOO_LARGE') throw error;
+    // Its own headers leave no room for the reason, which is worth more.
+    await bury({ ...whole, headers: { [tenantHeader]: message.properties.headers?.[tenantHeader], ...headers } });
+  }
 }
 
 /** The message's own properties, so that it stays what its publisher sent. The broker's record of its way stays behind. */

@@ -127,6 +127,8 @@ export class VhostConnection {
       channel.on('close', () => void model.close().catch(() => {}));
       await declareTopology(channel);
       await setup?.(model);
+      // A connection that broke just now must not be taken for one that stands.
+      if (this.#model !== model) throw new Error('the connection was closed while it was set up');
       this.#publishing = channel;
       this.#ready.resolve();
       this.#ready = Promise.withResolvers();

@@ -94,6 +94,12 @@ describe('a message that is no job of this tenant goes to the dead letters with 
     expect(dead.properties.messageId ?? '').toBe(properties.messageId ?? '');
   });
 
+  test('also when its own headers leave no room for the reason', async () => {
+    const headers = { [tenantHeader]: other.id, 'X-Much': 'x'.repeat(65_400) };
+    const dead = await bury(body, { ...valid(), headers });
+    expect(dead.properties.headers).toMatchObject({ [deathHeaders.code]: 'TENANT_MISMATCH', [tenantHeader]: other.id });
+  });
+
   test('and changes nothing: no record of it in either tenant’s database', async () => {
     const properties = valid();
     await bury(body, { ...properties, headers: { [tenantHeader]: other.id } });
@@ -113,6 +119,27 @@ describe('a message that is no job of this tenant goes to the dead letters with 
 });
 
 describe('a job', () => {
+  test('that came through the default exchange comes back, too, when it has to wait', async () => {
+    const own = await fleet.tenant();
+    await own.done('context.apply', { version: 1, context: simpleContext() });
+    await loadPairs(own, 3);
+    const connection = await openVhost(own.config.rabbitmq);
+    const direct = await connection.createConfirmChannel();
+    const held = await own.hold('match_groups');
+    const first = await own.client.publish('matching.run', { version: 1, context: 'bank' });
+    await until(held.waiting);
+    // The context is busy: this one is put off at least once.
+    const messageId = randomUUID();
+    const headers = { [tenantHeader]: own.id as string };
+    direct.sendToQueue(jobQueue('matching.run'), Buffer.from(body), { messageId, type: 'matching.run', headers });
+    await direct.waitForConfirms();
+    await until(() => fleet.lines.some((line) => line.includes(messageId) && line.includes('CONTEXT_BUSY')));
+    await held.release();
+    expect(await own.client.follow(first)).toMatchObject({ state: 'SUCCEEDED', result: { matched: 3 } });
+    expect(await own.client.follow(messageId)).toMatchObject({ state: 'SUCCEEDED' });
+    await connection.close();
+  });
+
   test('that is delivered again after it was finished is acknowledged and not run again', async () => {
     const id = randomUUID();
     await loadPairs(tenant, 3);

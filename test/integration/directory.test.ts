@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import { TenantDirectory } from '@matcher/shared/tenancy/directory.ts';
@@ -14,6 +14,7 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { newTenantId } from '../support/databases.ts';
 import { until } from '../support/fleet.ts';
+import { startTcpProxy } from '../support/tcp-proxy.ts';
 import { type Fixture, startFixture } from '../support/tenant-manager.ts';
 import { testLog } from '../support/test-log.ts';
 
@@ -126,19 +127,21 @@ test('events that nobody heard are made up for by the next comparison', async ()
 });
 
 test('what was published while the subscription was cut is found when it stands again, without waiting for an interval', async () => {
-  const relay = await redisRelay();
+  const { MULTI_TENANT_REDIS_HOST: host, MULTI_TENANT_REDIS_PORT: port } = process.env;
+  const proxy = await startTcpProxy(host as string, Number(port));
   const { directory, logged } = await startDirectory({
     MULTI_TENANT_REDIS_HOST: '127.0.0.1',
-    MULTI_TENANT_REDIS_PORT: String(relay.port),
+    MULTI_TENANT_REDIS_PORT: String(proxy.port),
   });
-  await relay.cut();
+  proxy.mode = 'refuse';
+  proxy.cut();
   const { tenantId } = await manager.onboard();
   expect(directory.active.has(tenantId)).toBe(false);
-  await relay.mend();
+  proxy.mode = 'forward';
   await until(() => directory.active.has(tenantId));
   expect(logged('subscribed')).toHaveLength(2);
   await directory.stop();
-  await relay.cut();
+  await proxy.close();
 });
 
 describe('an event changes nothing by itself', () => {
@@ -290,7 +293,7 @@ describe('a Tenant Manager that is away', () => {
 
   test('and silent does not hold up the stop', async () => {
     const asked = Promise.withResolvers<void>();
-    const silent = createHttpServer(() => asked.resolve());
+    const silent = createServer(() => asked.resolve());
     await once(silent.listen(0, '127.0.0.1'), 'listening');
     const own = settings({ ...deaf, MULTI_TENANT_URL: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` });
     const { log, lines } = testLog();
@@ -346,33 +349,3 @@ describe('stop ends everything, so that a process that only has a directory ends
     expect(await once(child, 'exit')).toEqual([0, null]);
   });
 });
-
-/** A way to the tests' Redis that can be cut and mended. */
-async function redisRelay() {
-  const host = process.env.MULTI_TENANT_REDIS_HOST as string;
-  const target = { host, port: Number(process.env.MULTI_TENANT_REDIS_PORT) };
-  const sockets = new Set<Socket>();
-  const relay = createServer((near) => {
-    const far = connect(target);
-    for (const socket of [near, far]) {
-      sockets.add(socket);
-      socket.on('error', () => {}).on('close', () => sockets.delete(socket));
-    }
-    near.pipe(far);
-    far.pipe(near);
-  });
-  await once(relay.listen(0, '127.0.0.1'), 'listening');
-  const { port } = relay.address() as AddressInfo;
-  return {
-    port,
-    async cut() {
-      const closed = once(relay, 'close');
-      relay.close();
-      for (const socket of sockets) socket.destroy();
-      await closed;
-    },
-    async mend() {
-      await once(relay.listen(port, '127.0.0.1'), 'listening');
-    },
-  };
-}

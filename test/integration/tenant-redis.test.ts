@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { splitAddress } from '@matcher/shared/config/kinds.ts';
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import { createRedis, type TenantRedis, tenantRedis } from '@matcher/shared/redis/tenant-redis.ts';
@@ -8,6 +7,7 @@ import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../support/fleet.ts';
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { testLog } from '../support/test-log.ts';
 
 const mark = randomBytes(6).toString('hex');
@@ -94,50 +94,39 @@ test('a key without a name is an error, not the tenant’s prefix', async () => 
 });
 
 describe('Redis away', () => {
-  let relay: Server;
-  let sockets: Socket[];
+  let proxy: TcpProxy;
   let through: Redis;
   let keys: TenantRedis;
 
   beforeAll(async () => {
-    sockets = [];
-    relay = createServer((near) => {
-      const far = connect(splitAddress(process.env.REDIS_HOST as string));
-      sockets.push(near, far);
-      near.pipe(far);
-      far.pipe(near);
-      for (const socket of [near, far]) socket.on('error', () => {});
-    });
-    await once(relay.listen(0, '127.0.0.1'), 'listening');
-    const { port } = relay.address() as AddressInfo;
-    through = createRedis(settings({ REDIS_HOST: `127.0.0.1:${port}` }), testLog().log);
+    const { host, port } = splitAddress(process.env.REDIS_HOST as string);
+    proxy = await startTcpProxy(host, port);
+    through = createRedis(settings({ REDIS_HOST: `127.0.0.1:${proxy.port}` }), testLog().log);
     keys = tenantRedis(through, a);
     await once(through, 'ready');
   });
-  afterAll(() => {
+  afterAll(async () => {
     through.disconnect();
-    for (const socket of sockets) socket.destroy();
-    relay.close();
+    await proxy.close();
   });
 
   const away = { code: 'REDIS_UNAVAILABLE', remedy: 'not-now' };
 
   test('and not answering: a call fails within seconds instead of hanging', async () => {
-    for (const socket of sockets) socket.unpipe().pause();
+    proxy.mode = 'swallow';
     await expect(keys.get('key')).rejects.toMatchObject(away);
   }, 5000);
 
   test('and refusing connections: calls fail at once; when it is back they work, without a restart', async () => {
-    const { port } = relay.address() as AddressInfo;
     const closed = once(through, 'close');
-    relay.close();
-    for (const socket of sockets) socket.destroy();
+    proxy.mode = 'refuse';
+    proxy.cut();
     await closed;
     const began = performance.now();
     const calls = await Promise.allSettled([keys.get('key'), keys.set('key', 'value', 60), keys.delete('key')]);
     for (const call of calls) expect(call).toMatchObject({ reason: away });
     expect(performance.now() - began).toBeLessThan(1000);
-    await once(relay.listen(port, '127.0.0.1'), 'listening');
+    proxy.mode = 'forward';
     await until(() =>
       keys.set('key', 'value', 60).then(
         () => true,

@@ -69,6 +69,33 @@ test('a worker that was thought dead and comes back cannot commit what another o
   expect(await tenant.query('SELECT count(*)::int AS n FROM match_items')).toEqual([{ n: 10 }]);
 });
 
+test('a run that takes longer than its lease keeps it: with two workers, it is done once and at the first attempt', async () => {
+  const own = await startFleet({ workers: 2 });
+  try {
+    const tenant = await own.tenant();
+    // Rules that find nothing, enough of them to outlast the lease of three seconds.
+    const rules = Array.from({ length: 100 }, (_, i) => ({
+      name: `r${i}`,
+      priority: i,
+      type: 'EXACT' as const,
+      config: { referenceField: i === 99 ? 'ref' : `none${i}`, referenceMustSet: true, matchDate: false },
+    }));
+    await tenant.done('context.apply', { version: 1, context: simpleContext({ rules }) });
+    await loadPairs(tenant, 12_000);
+    const id = randomUUID();
+    const result = await tenant.done('matching.run', { version: 1, context: 'bank' }, id);
+    expect(result.matched).toBe(12_000);
+    const took = await tenant.query(
+      'SELECT extract(epoch FROM finished_at - started_at)::float AS seconds, attempt FROM jobs WHERE id = $1',
+      [id],
+    );
+    expect(took[0].seconds).toBeGreaterThan(3);
+    expect(took[0].attempt).toBe(1);
+  } finally {
+    await own.close();
+  }
+});
+
 test('SIGTERM during a run: the run finishes, its message is acknowledged, the process exits 0', async () => {
   const own = await startFleet({ workers: 0 });
   try {

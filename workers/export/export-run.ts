@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { MatcherError } from '@matcher/shared/errors.ts';
@@ -21,8 +21,8 @@ export const exportRun: JobDefinition<'export.run'> = {
         });
       }
       const fileName = `${context}-${report.toLowerCase()}-${found.day}.csv`;
-      // The job's id in the key: a second attempt writes over what the first one left.
-      const objectKey = `exports/${context}/${job.id}/${fileName}`;
+      // A key of its own for every attempt: one that lost its job and comes back late must not write over the finished file.
+      const objectKey = `exports/${context}/${job.id}/${randomUUID().slice(0, 8)}/${fileName}`;
       const copy = tx.copyOut(copyReport(report, found.id));
       const digest = createHash('sha256');
       let bytes = 0;

@@ -15,7 +15,7 @@ const money = (amount: string, currency: string): string => {
 
 /** Text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP, "CSV Injection"). */
 const text = (column: string): string =>
-  `CASE WHEN ${column} ~ '^[[:space:]]*[=+@-]' THEN '''' || ${column} ELSE ${column} END`;
+  `CASE WHEN ${column} ~ '^[[:space:][:cntrl:]\u00A0\uFEFF\u200B-\u200F]*[=+@＝＋＠－-]' THEN '''' || ${column} ELSE ${column} END`;
 
 const time = (column: string): string => `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 

@@ -30,6 +30,8 @@ export const contextApply: JobDefinition<'context.apply'> = {
 };
 
 async function applySources(tx: Transaction, contextId: number, context: ContextDefinition): Promise<void> {
+  // A file that is being loaded holds its source: what it loads counts below.
+  await tx.query('SELECT id FROM sources WHERE context_id = $1 ORDER BY id FOR UPDATE', [contextId]);
   const existing = await tx.query<SourceRow>(
     `SELECT id, name, side, EXISTS (SELECT FROM loads WHERE source_id = sources.id) AS loaded
        FROM sources WHERE context_id = $1`,

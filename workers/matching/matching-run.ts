@@ -2,10 +2,10 @@ import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import type { JobDefinition } from '@matcher/shared/jobs/definition.ts';
 import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
-import { matchOneToOne } from './engine/match.ts';
 import type { MatchOutput } from './engine/types.ts';
+import { matchInThread, type PlainColumns } from './engine-pool.ts';
 import { lockContext } from './find-context.ts';
-import { type OpenTransactions, readOpen } from './open-transactions.ts';
+import { type OpenSide, type OpenTransactions, readOpen } from './open-transactions.ts';
 import { confirmedFrom, ruleName, writeRun } from './write-run.ts';
 
 /**
@@ -24,7 +24,7 @@ export const matchingRun: JobDefinition<'matching.run'> = {
       const { size: left } = open.left;
       const { size: right } = open.right;
       job.progress({ stage: 'matching', done: 0, total: left + right });
-      const output = matchOneToOne({ left: open.left, right: open.right, rules, signal: job.signal });
+      const output = await matchInThread({ left: plain(open.left), right: plain(open.right), rules }, job.signal);
       job.progress({ stage: 'writing', done: 0, total: output.pairs.size });
       const [{ id }] = (await tx.query<{ id: number }>(
         `INSERT INTO match_runs (job_id, context_id, mode, statistics) VALUES ($1, $2, $3, '{}') RETURNING id`,
@@ -38,6 +38,11 @@ export const matchingRun: JobDefinition<'matching.run'> = {
     };
   },
 };
+
+/** What the engine needs to know of a side: not which transactions its rows are. */
+function plain({ ids: _, ...columns }: OpenSide): PlainColumns {
+  return columns;
+}
 
 async function report(
   tx: Transaction,

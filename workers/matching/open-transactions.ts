@@ -2,10 +2,10 @@ import type { Side } from '@matcher/shared/jobs/contracts/context.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { parseAmount } from '@matcher/shared/money/decimal.ts';
 import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
-import type { Columns } from './engine/types.ts';
+import type { PlainColumns } from './engine-pool.ts';
 
 /** One side's open transactions, as the engine takes them, and which transaction each row is. */
-export interface OpenSide extends Columns {
+export interface OpenSide extends PlainColumns {
   readonly ids: readonly string[];
 }
 
@@ -28,7 +28,14 @@ interface Row {
   fields: (string | null)[];
 }
 
-const canonical = new Set(['external_id', 'amount', 'currency', 'date', 'description']);
+/** The fields that every transaction has; any other name is a column of its record's metadata. */
+const canonical: ReadonlyMap<string, (row: Row) => string | null> = new Map([
+  ['external_id', (row: Row) => row.external_id],
+  ['amount', (row: Row) => trimZeros(row.amount)],
+  ['currency', (row: Row) => row.currency],
+  ['date', (row: Row) => new Date(row.occurred_ms).toISOString().slice(0, 10)],
+  ['description', (row: Row) => row.description],
+]);
 
 /**
  * Reads what is open in a context: what no run has seen yet, and what has an open exception. What was settled is not read. Of the metadata
@@ -40,7 +47,8 @@ export async function readOpen(tx: Transaction, contextId: number, rules: readon
     [contextId],
   );
   const loadIds = loads.map(({ id }) => id);
-  const names = metadataFields(rules);
+  const names = fieldNames(rules);
+  const metadata = names.filter((name) => !canonical.has(name));
   const rows = await tx.query<Row>(
     `WITH open AS (
        SELECT t.* FROM loads l JOIN transactions t ON t.id >= l.id::bigint << 26 AND t.id < (l.id::bigint + 1) << 26
@@ -52,25 +60,30 @@ export async function readOpen(tx: Transaction, contextId: number, rules: readon
             round(extract(epoch FROM o.occurred_at) * 1000)::float8 AS occurred_ms,
             ARRAY(SELECT o.metadata ->> name FROM unnest($3::text[]) WITH ORDINALITY AS n(name, i) ORDER BY i) AS fields
        FROM open o JOIN sources s ON s.id = o.source_id`,
-    [loadIds, contextId, names],
+    [loadIds, contextId, metadata],
   );
   const side = (wanted: Side) =>
     columnsOf(
       rows.filter((row) => row.side === wanted),
-      names,
+      new Map(
+        names.map((name) => {
+          const index = metadata.indexOf(name);
+          return [name, canonical.get(name) ?? ((row: Row) => row.fields[index] ?? null)];
+        }),
+      ),
     );
   return { left: side('LEFT'), right: side('RIGHT'), loads: loadIds };
 }
 
-function metadataFields(rules: readonly Rule[]): string[] {
+function fieldNames(rules: readonly Rule[]): string[] {
   const names = rules.flatMap(({ config }) => [
     ...config.matchFields,
     ...('referenceField' in config ? [config.referenceField] : []),
   ]);
-  return [...new Set(names)].filter((name) => !canonical.has(name));
+  return [...new Set(names)];
 }
 
-function columnsOf(rows: readonly Row[], names: readonly string[]): OpenSide {
+function columnsOf(rows: readonly Row[], fields: ReadonlyMap<string, (row: Row) => string | null>): OpenSide {
   return {
     size: rows.length,
     ids: rows.map((row) => row.id),
@@ -79,24 +92,7 @@ function columnsOf(rows: readonly Row[], names: readonly string[]): OpenSide {
     amount: rows.map((row) => parseAmount(trimZeros(row.amount))),
     currency: rows.map((row) => row.currency),
     timestamp: rows.map((row) => row.occurred_ms),
-    field(name) {
-      switch (name) {
-        case 'external_id':
-          return rows.map((row) => row.external_id);
-        case 'amount':
-          return rows.map((row) => trimZeros(row.amount));
-        case 'currency':
-          return rows.map((row) => row.currency);
-        case 'date':
-          return rows.map((row) => new Date(row.occurred_ms).toISOString().slice(0, 10));
-        case 'description':
-          return rows.map((row) => row.description);
-        default: {
-          const index = names.indexOf(name);
-          return rows.map((row) => row.fields[index] ?? null);
-        }
-      }
-    },
+    fields: new Map([...fields].map(([name, read]) => [name, rows.map(read)])),
   };
 }
 

@@ -259,6 +259,7 @@ export const ruleSchema = z
 export const rulesSchema = z
   .array(ruleSchema, takes('a list of rules'))
   .min(1, takes('at least one rule'))
+  .max(100, takes('at most 100 rules'))
   .superRefine((rules, context) => {
     rules.forEach((rule, index) => {
       const first = rules.findIndex((other) => other.priority === rule.priority);
