@@ -4,7 +4,7 @@ import { variables } from './variables.ts';
 
 /** Who needs a variable is asked of the very check that refuses to start without it. */
 const askers: [string, Role, NodeJS.ProcessEnv][] = [
-  ['workers, multi-tenant', 'worker', { MULTI_TENANT_ENABLED: 'true', MULTI_TENANT_REDIS_HOST: 'redis' }],
+  ['workers, multi-tenant', 'worker', { MULTI_TENANT_ENABLED: 'true' }],
   ['workers, single-tenant', 'worker', {}],
   ['Tenant Manager', 'tenant-manager', {}],
 ];

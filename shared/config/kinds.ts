@@ -51,6 +51,11 @@ export function int<const D extends number | undefined>(
   };
 }
 
+/** A duration in whole seconds; a timer takes no more than 2^31 milliseconds. */
+export function seconds(options: Common<number> & { min: number; max?: number }): Variable<number> {
+  return int({ max: 2_147_483, ...options });
+}
+
 const truths: Record<string, boolean> = { true: true, '1': true, false: false, '0': false };
 
 export function bool(options: Common<boolean>): Variable<boolean> {

@@ -1,4 +1,7 @@
-import { address, bool, int, string, url, type Variable } from './kinds.ts';
+import { address, bool, int, seconds, string, url, type Variable } from './kinds.ts';
+
+/** TLS towards PostgreSQL. libpq's `prefer` and `allow`, which may end up without, are not taken. */
+export const sslModes: readonly string[] = ['disable', 'require', 'verify-ca', 'verify-full'];
 
 /**
  * Every environment variable that a process of this product reads. The names and defaults are the interface that
@@ -11,7 +14,11 @@ export const variables = {
     oneOf: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
     about: 'Least severe log line that is written.',
   }),
-  SERVER_ADDRESS: address({ default: ':4018', about: 'Where the process serves /health and /ready.' }),
+  SERVER_ADDRESS: address({
+    default: ':4018',
+    about:
+      'Where the process serves /health and /ready, and the Tenant Manager its API; several on one host need one each.',
+  }),
 
   MULTI_TENANT_ENABLED: bool({ default: false, about: 'Master switch for multi-tenant mode.' }),
   MULTI_TENANT_URL: url({ default: undefined, about: 'Base URL of the Tenant Manager service.' }),
@@ -29,14 +36,18 @@ export const variables = {
     about: 'Environment label: names the channel of tenant events and the path of secrets.',
   }),
   MULTI_TENANT_MAX_TENANT_POOLS: int({ default: 100, min: 1, about: 'Maximum concurrent tenant connection pools.' }),
-  MULTI_TENANT_IDLE_TIMEOUT_SEC: int({ default: 300, min: 1, about: 'Seconds before an idle tenant pool is evicted.' }),
-  MULTI_TENANT_TIMEOUT: int({ default: 30, min: 1, about: 'HTTP timeout (seconds) for Tenant Manager API calls.' }),
-  MULTI_TENANT_CACHE_TTL_SEC: int({
+  MULTI_TENANT_IDLE_TIMEOUT_SEC: seconds({
+    default: 300,
+    min: 1,
+    about: 'Seconds before an idle tenant pool is evicted.',
+  }),
+  MULTI_TENANT_TIMEOUT: seconds({ default: 30, min: 1, about: 'HTTP timeout (seconds) for Tenant Manager API calls.' }),
+  MULTI_TENANT_CACHE_TTL_SEC: seconds({
     default: 120,
     min: 1,
     about: 'How long (seconds) tenant config is cached before refreshing from the Tenant Manager.',
   }),
-  MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC: int({
+  MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC: seconds({
     default: 30,
     min: 1,
     about: 'Interval (seconds) at which the list of active tenants is compared with what is running.',
@@ -66,7 +77,7 @@ export const variables = {
       'Base URL of the authorization service, which gives machine-to-machine tokens; required with FETCHER_ENABLED in multi-tenant mode.',
   }),
   M2M_TARGET_SERVICE: string({ default: 'fetcher', about: 'Target service name for credential lookup.' }),
-  M2M_CREDENTIAL_CACHE_TTL_SEC: int({
+  M2M_CREDENTIAL_CACHE_TTL_SEC: seconds({
     default: 300,
     min: 1,
     about: 'Redis cache TTL (seconds) for machine-to-machine credentials, which are encrypted there.',
@@ -88,13 +99,13 @@ export const variables = {
   POSTGRES_DB: string({ default: undefined, about: 'PostgreSQL database.' }),
   POSTGRES_SSLMODE: string({
     default: 'require',
-    oneOf: ['disable', 'require', 'verify-ca', 'verify-full'],
+    oneOf: sslModes,
     about: 'TLS towards PostgreSQL; "disable" has to be asked for.',
   }),
   POSTGRES_MAX_OPEN_CONNS: int({ default: 25, min: 2, about: 'Connections of one tenant pool at most.' }),
   POSTGRES_MAX_IDLE_CONNS: int({ default: 5, min: 0, about: 'Connections a tenant pool keeps open without work.' }),
-  POSTGRES_CONNECT_TIMEOUT_SEC: int({ default: 10, min: 1, about: 'Seconds for a connection to PostgreSQL.' }),
-  POSTGRES_QUERY_TIMEOUT_SEC: int({ default: 30, min: 1, about: 'Seconds for a query that is no bulk work.' }),
+  POSTGRES_CONNECT_TIMEOUT_SEC: seconds({ default: 10, min: 1, about: 'Seconds for a connection to PostgreSQL.' }),
+  POSTGRES_QUERY_TIMEOUT_SEC: seconds({ default: 30, min: 1, about: 'Seconds for a query that is no bulk work.' }),
 
   REDIS_HOST: address({ default: undefined, about: 'Redis (host:port) of the tenants’ key spaces.' }),
   REDIS_PASSWORD: string({ default: undefined, secret: true, about: 'Password of that Redis.' }),
@@ -122,7 +133,7 @@ export const variables = {
   OBJECT_STORAGE_SECRET_ACCESS_KEY: string({ default: undefined, secret: true, about: 'S3 secret key.' }),
   OBJECT_STORAGE_USE_PATH_STYLE: bool({ default: true, about: 'Bucket in the path instead of the host name.' }),
 
-  EXPORT_PRESIGN_EXPIRY_SEC: int({
+  EXPORT_PRESIGN_EXPIRY_SEC: seconds({
     default: 3600,
     min: 1,
     max: 604_800,
@@ -130,12 +141,16 @@ export const variables = {
   }),
   JOB_SLOTS: int({ default: 4, min: 1, max: 1000, about: 'Jobs that one process works on at the same time.' }),
   JOB_MAX_ATTEMPTS: int({ default: 5, min: 1, max: 100, about: 'Attempts at a job before it is a dead letter.' }),
-  JOB_LEASE_SEC: int({
+  JOB_LEASE_SEC: seconds({
     default: 15,
     min: 3,
     about: 'How long (seconds) a job stays with a process that stopped renewing its claim.',
   }),
-  DRAIN_TIMEOUT_SEC: int({ default: 25, min: 0, about: 'How long (seconds) running jobs may finish after SIGTERM.' }),
+  DRAIN_TIMEOUT_SEC: seconds({
+    default: 25,
+    min: 0,
+    about: 'How long (seconds) running jobs may finish after SIGTERM.',
+  }),
 } satisfies Record<string, Variable<unknown>>;
 
 type ValueOf<V> = V extends Variable<infer T> ? T : never;

@@ -16,9 +16,6 @@ export interface OutgoingEvent {
 /** Events sent between two looks into the table. Their confirmations are awaited together. */
 const batch = 200;
 
-/** The advisory lock that keeps a tenant's events in order: one process at a time sends them. */
-const lock = 0x6f757462;
-
 /** Puts an event into the transaction that makes it true. */
 export async function addToOutbox(
   tx: Transaction,
@@ -33,12 +30,20 @@ export async function addToOutbox(
   ]);
 }
 
-/** Sends what is in the outbox, in order, and deletes what the broker confirmed. An event that was sent twice has the same id twice. */
-export async function drainOutbox(db: TenantDatabase, connection: VhostConnection, tenantId: TenantId): Promise<void> {
+/**
+ * Sends what is in the outbox, in order, and deletes what the broker confirmed. An advisory lock lets one process at a time do so for a tenant, which keeps
+ * the order. An event that was sent twice has the same id twice.
+ */
+export async function drainOutbox(
+  db: TenantDatabase,
+  connection: VhostConnection,
+  tenantId: TenantId,
+  signal: AbortSignal,
+): Promise<void> {
   let sent: number;
   do {
     sent = await db.transaction(async (tx) => {
-      await tx.query('SELECT pg_advisory_xact_lock($1)', [lock]);
+      await tx.query(`SELECT pg_advisory_xact_lock(hashtextextended('outbox of ' || current_schema(), 0))`);
       const events = await tx.query<{ position: string; event_id: string; event_type: string; body: unknown }>(
         'SELECT position, event_id, event_type, body FROM outbox ORDER BY position LIMIT $1',
         [batch],
@@ -48,7 +53,7 @@ export async function drainOutbox(db: TenantDatabase, connection: VhostConnectio
       );
       await tx.query('DELETE FROM outbox WHERE position = ANY($1)', [events.map(({ position }) => position)]);
       return events.length;
-    });
+    }, signal);
   } while (sent === batch);
 }
 

@@ -12,8 +12,10 @@ export interface Claim {
 
 export type ClaimOutcome =
   | { kind: 'claimed'; claim: Claim }
-  /** Done or failed before; there is nothing left to do. */
+  /** Done before; there is nothing left to do. */
   | { kind: 'finished' }
+  /** Failed for good before. */
+  | { kind: 'failed'; error: Failure; attempt: number }
   /** Another process is at it, or was until it died: `secondsLeft` of its lease remain. */
   | { kind: 'held'; secondsLeft: number }
   /** A job with this id and another type or body exists. */
@@ -37,8 +39,14 @@ export async function claimJob(
     [message.id, message.type, JSON.stringify(message.body), message.bodySha256, leaseSec, worker],
   );
   if (claimed) return { kind: 'claimed', claim: { jobId: message.id, ...claimed } };
-  const [found] = await db.query<{ same: boolean; state: string; seconds_left: number }>(
-    `SELECT type = $2 AND body_sha256 = $3 AS same, state,
+  const [found] = await db.query<{
+    same: boolean;
+    state: string;
+    seconds_left: number;
+    error: Failure;
+    attempt: number;
+  }>(
+    `SELECT type = $2 AND body_sha256 = $3 AS same, state, error, attempt,
             greatest(0, extract(epoch FROM lease_until - now()))::float AS seconds_left
        FROM jobs WHERE id = $1`,
     [message.id, message.type, message.bodySha256],
@@ -46,6 +54,7 @@ export async function claimJob(
   if (!found) return { kind: 'held', secondsLeft: 0 };
   if (!found.same) return { kind: 'reused' };
   if (found.state === 'RUNNING' || found.state === 'WAITING') return { kind: 'held', secondsLeft: found.seconds_left };
+  if (found.state === 'FAILED') return { kind: 'failed', error: found.error, attempt: found.attempt };
   return { kind: 'finished' };
 }
 

@@ -1,5 +1,6 @@
 import { errorCode, errorMessage, MatcherError, type Remedy, remedyFor } from '../errors.ts';
 import type { Transaction } from '../postgres/tenant-database.ts';
+import { delays } from '../rabbitmq/topology.ts';
 import type { TenantScope } from '../tenancy/tenant-scope.ts';
 import { completionEvents, type Failure } from './contracts/events.ts';
 import type { AnyJobDefinition } from './definition.ts';
@@ -27,7 +28,7 @@ export interface RunOptions {
 }
 
 /** Seconds until the next attempt, by the number of those made. */
-const retryDelays = [1, 5, 30];
+const retryDelays: readonly number[] = delays;
 
 /** How long (seconds) to wait when it isn't the job's turn: another run ends soon, a dependency that is away takes longer. */
 const notNowDelay = (code: string): number => (code === 'CONTEXT_BUSY' ? 1 : 5);
@@ -46,6 +47,8 @@ export async function runJob(
   const { db } = scope;
   const outcome = await claimJob(db, message, options.leaseSec, options.worker);
   if (outcome.kind === 'finished') return { kind: 'settled' };
+  // Its process may have died between recording the failure and burying the message; one dead letter too many does no harm.
+  if (outcome.kind === 'failed') return { kind: 'dead', failure: outcome.error, attempt: outcome.attempt };
   if (outcome.kind === 'held') return { kind: 'later', seconds: Math.max(1, outcome.secondsLeft) };
   if (outcome.kind === 'reused') {
     const failure = failureOf(
@@ -91,7 +94,8 @@ export async function runJob(
     const exhausted = remedy === 'transient' && claim.attempt >= options.maxAttempts;
     if (remedy === 'permanent' || exhausted) {
       log.error({ err: error, seconds: secondsSince(started), exhausted }, 'job failed');
-      await db.transaction((tx) => end(tx, scope, definition, claim, { state: 'FAILED', error: failure }));
+      const soon = AbortSignal.timeout(options.leaseSec * 1000);
+      await db.transaction((tx) => end(tx, scope, definition, claim, { state: 'FAILED', error: failure }), soon);
       return { kind: 'dead', failure, attempt: claim.attempt };
     }
     await releaseClaim(db, claim, failure, remedy === 'transient');

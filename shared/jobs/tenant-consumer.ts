@@ -15,7 +15,7 @@ import { type JobMessage, readJobMessage } from './message.ts';
 import { drainOutbox, publishNow } from './outbox.ts';
 import { type Fate, failureOf, type RunOptions, runJob } from './run-job.ts';
 
-/** Messages of one queue that wait in this process at most: one works, one is at hand. More would only be kept from other processes. */
+/** Messages of one queue that this process holds at most, at work or waiting for a slot. More would only be kept from other processes. */
 const prefetch = 2;
 
 /** An acknowledgement can be lost when its channel closes right after it; a short pause lets it out. */
@@ -58,6 +58,7 @@ export class TenantConsumer {
     this.#log = parts.log.child({ tenantId });
     this.#connection = new VhostConnection({
       target: async () => (await parts.source.config(tenantId)).rabbitmq,
+      refused: () => parts.source.forget(tenantId),
       setup: (model) => this.#consume(model),
       name: `${parts.name} ${tenantId}`,
       log: this.#log,
@@ -98,7 +99,7 @@ export class TenantConsumer {
   async sendLeftEvents(): Promise<void> {
     const { scope, release } = await this.#scope(undefined);
     try {
-      await drainOutbox(scope.db, this.#connection, this.tenantId);
+      await drainOutbox(scope.db, this.#connection, this.tenantId, this.#soon());
     } finally {
       release();
     }
@@ -163,7 +164,7 @@ export class TenantConsumer {
       const { scope, release } = await this.#scope(job.id);
       try {
         const fate = await runJob(definition, job, scope, { ...this.#parts.run, signal: this.#ending.signal });
-        // What else it may say to the world has been committed; telling it can wait for the broker, the next job can't.
+        // What it says to the world has been committed. What can't be sent soon stays in the outbox.
         await this.#sendEvents(scope.db);
         return fate;
       } finally {
@@ -187,6 +188,12 @@ export class TenantConsumer {
     channel.ack(message);
   }
 
+  /** A limit for what must not hold a slot: sending events to a broker, or reading them from a database, that went silent. */
+  #soon(): AbortSignal {
+    const { POSTGRES_QUERY_TIMEOUT_SEC } = this.#parts.settings;
+    return AbortSignal.any([this.#ending.signal, AbortSignal.timeout(POSTGRES_QUERY_TIMEOUT_SEC * 1000)]);
+  }
+
   #scope(jobId: string | undefined) {
     const log = jobId === undefined ? this.#log : this.#log.child({ jobId });
     const publish = async (eventType: string, body: object) => {
@@ -199,7 +206,7 @@ export class TenantConsumer {
   /** Events that can't leave now stay in the outbox; the next job, or the next process, sends them. */
   async #sendEvents(db: Parameters<typeof drainOutbox>[0]): Promise<void> {
     try {
-      await drainOutbox(db, this.#connection, this.tenantId);
+      await drainOutbox(db, this.#connection, this.tenantId, this.#soon());
     } catch (error) {
       this.#log.warn({ code: errorCode(error), reason: errorMessage(error) }, 'events stay in the outbox for now');
     }

@@ -13,11 +13,6 @@ export function isCurrency(text: string): boolean {
   return known.has(text);
 }
 
-/** Decimals of the currency's minor unit: 2 for EUR, 0 for JPY, 3 for KWD. */
-export function minorDigits(currency: string): number {
-  return known.get(currency) ?? 2;
-}
-
 /** The currencies whose minor unit has not two decimals, for SQL that has to know. */
 export function unusualMinorDigits(): [currency: string, digits: number][] {
   return [...known].filter(([, digits]) => digits !== 2);

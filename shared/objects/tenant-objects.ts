@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import { PassThrough, type Readable } from 'node:stream';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -13,23 +13,41 @@ import type { Settings } from '../config/variables.ts';
 import { errorCode, MatcherError } from '../errors.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { checkObjectKey } from './object-key.ts';
+import { storageFailure } from './storage-failure.ts';
 
-/** The tenant's part of the bucket. Keys are relative to it, in both directions. */
+/** Ends the operation, which then throws the signal's reason. */
+export interface Abortable {
+  signal?: AbortSignal;
+}
+
+/**
+ * The tenant's part of the bucket. Keys are relative to it, in both directions.
+ *
+ * Every operation throws a MatcherError `STORAGE_UNAVAILABLE`, not-now, when the storage is away or silent.
+ */
 export interface TenantObjects {
-  put(key: string, body: Buffer | string, contentType?: string): Promise<void>;
-  /** @throws MatcherError `OBJECT_NOT_FOUND` */
-  get(key: string): Promise<Readable>;
+  put(key: string, body: Buffer | string, options?: Abortable & { contentType?: string }): Promise<void>;
+  /**
+   * The object as a stream, to be read to its end or destroyed: until then it holds one of the process's connections. It fails as the
+   * operations do.
+   *
+   * @throws MatcherError `OBJECT_NOT_FOUND`
+   */
+  get(key: string, options?: Abortable): Promise<Readable>;
   /** Size in bytes, or `undefined` when there is no such object. */
-  size(key: string): Promise<number | undefined>;
+  size(key: string, options?: Abortable): Promise<number | undefined>;
   /** Uploads a stream of any length by multipart; nothing of it stays when it fails or is aborted. */
-  upload(key: string, body: Readable, options: { contentType: string; signal?: AbortSignal }): Promise<void>;
-  list(prefix: string): AsyncIterable<string>;
-  delete(key: string): Promise<void>;
+  upload(key: string, body: Readable, options: Abortable & { contentType: string }): Promise<void>;
+  list(prefix: string, options?: Abortable): AsyncIterable<string>;
+  delete(key: string, options?: Abortable): Promise<void>;
   /** A link that downloads the object as `fileName`, for whoever has it, for EXPORT_PRESIGN_EXPIRY_SEC. */
   presign(key: string, fileName: string): Promise<{ url: string; urlExpiresAt: string }>;
 }
 
-export function createS3Client(settings: Settings): S3Client {
+/** How long (ms) the storage may take to accept a connection, and how long it may be silent on one. */
+const patience = { connect: 5000, silence: 30_000 };
+
+export function createS3Client(settings: Settings, { connect, silence } = patience): S3Client {
   const { OBJECT_STORAGE_ACCESS_KEY_ID: accessKeyId, OBJECT_STORAGE_SECRET_ACCESS_KEY: secretAccessKey } = settings;
   return new S3Client({
     region: settings.OBJECT_STORAGE_REGION,
@@ -37,6 +55,8 @@ export function createS3Client(settings: Settings): S3Client {
     // Trailing checksums are an AWS extension that other S3 servers refuse.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
+    // The socket's timeout counts silence, before an answer and within it; the request's would count a whole transfer.
+    requestHandler: { connectionTimeout: connect, socketTimeout: silence },
     ...(settings.OBJECT_STORAGE_ENDPOINT ? { endpoint: settings.OBJECT_STORAGE_ENDPOINT } : {}),
     ...(accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {}),
   });
@@ -49,13 +69,15 @@ export function tenantObjects(s3: S3Client, settings: Settings, tenantId: Tenant
   const at = (key: string) => ({ Bucket: bucket, Key: prefix + checkObjectKey(key) });
 
   return {
-    async put(key, body, contentType = 'application/octet-stream') {
-      await s3.send(new PutObjectCommand({ ...at(key), Body: Buffer.from(body), ContentType: contentType }));
+    async put(key, body, { contentType = 'application/octet-stream', signal } = {}) {
+      const command = new PutObjectCommand({ ...at(key), Body: Buffer.from(body), ContentType: contentType });
+      await answer(signal, (options) => s3.send(command, options));
     },
-    async get(key) {
-      const target = at(key);
+    async get(key, { signal } = {}) {
+      const command = new GetObjectCommand(at(key));
       try {
-        return (await s3.send(new GetObjectCommand(target))).Body as Readable;
+        const { Body } = await answer(signal, (options) => s3.send(command, options));
+        return download(Body as Readable, signal);
       } catch (error) {
         if (!isNotFound(error)) throw error;
         throw new MatcherError('OBJECT_NOT_FOUND', `There is no object ${JSON.stringify(key)} in the tenant's bucket`, {
@@ -63,9 +85,10 @@ export function tenantObjects(s3: S3Client, settings: Settings, tenantId: Tenant
         });
       }
     },
-    async size(key) {
+    async size(key, { signal } = {}) {
+      const command = new HeadObjectCommand(at(key));
       try {
-        return (await s3.send(new HeadObjectCommand(at(key)))).ContentLength ?? 0;
+        return (await answer(signal, (options) => s3.send(command, options))).ContentLength ?? 0;
       } catch (error) {
         if (isNotFound(error)) return undefined;
         throw error;
@@ -79,26 +102,34 @@ export function tenantObjects(s3: S3Client, settings: Settings, tenantId: Tenant
         queueSize: 2,
         leavePartsOnError: false,
       });
-      const abort = () => void upload.abort();
+      // Through the source, because the library's own abort does not wait until the parts are gone, or leaves them.
+      const abort = () => void body.destroy(signal?.reason);
       signal?.addEventListener('abort', abort, { once: true });
       try {
+        signal?.throwIfAborted();
         await upload.done();
+      } catch (error) {
+        // The source's own failure is not the storage's, whatever it looks like.
+        throw error === body.errored ? error : storageFailure(error, signal);
       } finally {
         signal?.removeEventListener('abort', abort);
+        // Whoever writes into it must not wait for a reader that is gone.
+        body.destroy();
       }
     },
-    async *list(under) {
+    async *list(under, { signal } = {}) {
+      const Prefix = prefix + checkPrefix(under);
       let ContinuationToken: string | undefined;
       do {
-        const page = await s3.send(
-          new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix + checkPrefix(under), ContinuationToken }),
-        );
+        const command = new ListObjectsV2Command({ Bucket: bucket, Prefix, ContinuationToken });
+        const page = await answer(signal, (options) => s3.send(command, options));
         for (const { Key } of page.Contents ?? []) if (Key) yield Key.slice(prefix.length);
         ContinuationToken = page.NextContinuationToken;
       } while (ContinuationToken);
     },
-    async delete(key) {
-      await s3.send(new DeleteObjectCommand(at(key)));
+    async delete(key, { signal } = {}) {
+      const command = new DeleteObjectCommand(at(key));
+      await answer(signal, (options) => s3.send(command, options));
     },
     async presign(key, fileName) {
       const expiresIn = settings.EXPORT_PRESIGN_EXPIRY_SEC;
@@ -110,6 +141,31 @@ export function tenantObjects(s3: S3Client, settings: Settings, tenantId: Tenant
       return { url, urlExpiresAt };
     },
   };
+}
+
+/** One request's answer, its failures classed. */
+async function answer<T>(
+  signal: AbortSignal | undefined,
+  send: (options: { abortSignal?: AbortSignal }) => Promise<T>,
+): Promise<T> {
+  try {
+    return await send(signal ? { abortSignal: signal } : {});
+  } catch (error) {
+    throw storageFailure(error, signal);
+  }
+}
+
+/** The body of an answer, its failures classed. They wait for whoever reads it: nobody may be listening yet. */
+function download(body: Readable, signal: AbortSignal | undefined): Readable {
+  const stream = new PassThrough({
+    destroy(error, done) {
+      body.destroy();
+      done(error);
+    },
+  });
+  stream.on('error', () => {});
+  body.on('error', (error) => stream.destroy(storageFailure(error, signal) as Error));
+  return body.pipe(stream);
 }
 
 function checkPrefix(under: string): string {

@@ -12,9 +12,6 @@ const migrations = readdirSync(directory)
 
 const newest = migrations.at(-1)?.version ?? 0;
 
-/** Any constant will do, as long as it is only ours: the advisory lock under which one process migrates a database. */
-const lock = 0x6d617463;
-
 /** SQLSTATE of a table that isn't there: nobody has been in this database yet. */
 const undefinedTable = '42P01';
 
@@ -33,7 +30,7 @@ export async function migrate(client: ClientBase): Promise<void> {
   await client.query('BEGIN');
   try {
     // Another's migration is waited for as long as a query may take; the own one takes what it needs.
-    await client.query('SELECT pg_advisory_xact_lock($1)', [lock]);
+    await client.query(`SELECT pg_advisory_xact_lock(hashtextextended('migration of ' || current_schema(), 0))`);
     await client.query('SET LOCAL statement_timeout = 0');
     await client.query(
       'CREATE TABLE IF NOT EXISTS schema_versions (version integer PRIMARY KEY, file text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',

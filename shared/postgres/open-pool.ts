@@ -75,6 +75,8 @@ export async function openPool(
   } catch (error) {
     await close();
     if (error instanceof MatcherError) throw error;
+    // Refused credentials may be rotated ones: the next attempt asks for them anew.
+    if (/^28/.test(errorCode(error))) source.forget(tenantId);
     throw new MatcherError('DATABASE_UNAVAILABLE', `The tenant's database cannot be used (${errorCode(error)})`, {
       remedy: 'not-now',
       cause: error,

@@ -10,7 +10,7 @@ export interface TenantDatabase {
   query<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;
   /**
    * Runs `work` in one transaction: committed when it returns, rolled back when it throws. Statements in it may take as long as they need,
-   * since bulk work is done here; when `signal` is aborted, the one that runs is cancelled.
+   * since bulk work is done here; when `signal` is aborted, the one that runs is cancelled and no other is begun.
    *
    * @throws MatcherError `TRANSACTION_ABORTED` when `work` returned over a failed statement or an unread COPY.
    */
@@ -117,12 +117,15 @@ function transaction(client: PoolClient, copies: Set<Readable>, signal: AbortSig
   const options = signal ? { signal } : {};
   return {
     async query(sql, values) {
+      signal?.throwIfAborted();
       return (await client.query(sql, values)).rows;
     },
     async execute(sql, values) {
+      signal?.throwIfAborted();
       return (await client.query(sql, values)).rowCount ?? 0;
     },
     async copyIn(sql, source) {
+      signal?.throwIfAborted();
       let failure: unknown;
       const watched = async function* () {
         try {
@@ -143,6 +146,7 @@ function transaction(client: PoolClient, copies: Set<Readable>, signal: AbortSig
       return stream.rowCount ?? 0;
     },
     copyOut(sql) {
+      signal?.throwIfAborted();
       const stream = client.query(endWhenReady(copyTo(sql)));
       copies.add(stream);
       stream.once('end', () => copies.delete(stream));

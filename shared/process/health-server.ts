@@ -20,7 +20,7 @@ export async function serveHealth(address: string, readiness: () => Readiness): 
       path === '/health'
         ? [200, { status: 'ok' }]
         : path === '/ready'
-          ? [readiness().ready ? 200 : 503, readiness()]
+          ? readyAnswer(readiness())
           : [404, { code: 'NOT_FOUND', error: 'There is /health and /ready' }];
     response.writeHead(status as number, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   });
@@ -36,4 +36,8 @@ export async function serveHealth(address: string, readiness: () => Readiness): 
       await new Promise((closed) => server.close(closed));
     },
   };
+}
+
+function readyAnswer(now: Readiness): [number, Readiness] {
+  return [now.ready ? 200 : 503, now];
 }

@@ -21,7 +21,7 @@ export const delayExchange = (seconds: number): string => `matcher.delay.${secon
 
 /** The shortest delay of at least `seconds`, else the longest there is. */
 export function delayOf(seconds: number): (typeof delays)[number] {
-  return delays.find((delay) => delay >= seconds) ?? 30;
+  return delays.find((delay) => delay >= seconds) ?? (delays.at(-1) as (typeof delays)[number]);
 }
 
 /**

@@ -13,6 +13,8 @@ const connectTimeout = 10_000;
 export interface VhostConnectionOptions {
   /** Asked before every attempt, so that a reconnection uses the credentials of now; this is why amqplib's own recovery, which keeps the first ones, is not used. */
   target(): Promise<RabbitmqTarget>;
+  /** Called when the broker refused what `target` said, so that it is not said again from a cache. */
+  refused?(): void;
   /** Everything that must be there again after every (re)connection, topology aside. */
   setup?(model: ChannelModel): Promise<void>;
   name: string;
@@ -87,6 +89,7 @@ export class VhostConnection {
       } catch (error) {
         if (this.#closing.signal.aborted) break;
         this.#failure = error;
+        if (/ACCESS.REFUSED/.test(errorMessage(error))) this.#options.refused?.();
         log.warn({ code: errorCode(error), reason: errorMessage(error) }, 'cannot connect to the vhost');
       }
       const pause = Math.min(firstDelay * 2 ** failures++, longestDelay) * (0.5 + Math.random() / 2);

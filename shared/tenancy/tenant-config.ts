@@ -1,4 +1,4 @@
-import type { Settings } from '../config/variables.ts';
+import { type Settings, sslModes } from '../config/variables.ts';
 import { MatcherError } from '../errors.ts';
 import { canonicalTenantId, type TenantId, tryCanonicalTenantId } from './tenant-id.ts';
 import { type ConnectionsAnswer, service } from './wire.ts';
@@ -40,6 +40,9 @@ export function tenantConfigFrom(answer: ConnectionsAnswer, asked: TenantId, set
   if (!postgres) throw notConfigured(asked, 'no PostgreSQL database is configured');
   const rabbitmq = moduleOf(answer.rabbitmq) ?? answer.messaging?.rabbitmq;
   if (!rabbitmq) throw notConfigured(asked, 'no RabbitMQ vhost is configured');
+  const sslmode = postgres.sslmode ?? settings.POSTGRES_SSLMODE;
+  if (!sslModes.includes(sslmode))
+    throw notConfigured(asked, `sslmode ${JSON.stringify(sslmode)} is none of ${sslModes.join(', ')}`);
   const ours = database.connectionSettings ?? undefined;
   const tenants = answer.connectionSettings ?? undefined;
   return {
@@ -51,7 +54,7 @@ export function tenantConfigFrom(answer: ConnectionsAnswer, asked: TenantId, set
       database: postgres.database,
       user: postgres.username,
       password: postgres.password,
-      sslmode: postgres.sslmode ?? settings.POSTGRES_SSLMODE,
+      sslmode,
       ...(postgres.schema ? { schema: postgres.schema } : {}),
     },
     rabbitmq: {

@@ -1,15 +1,27 @@
 import { randomUUID } from 'node:crypto';
+import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
+import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { rejectRepeated } from '../../workers/ingest/load.ts';
 import { csv, load, simpleContext } from '../support/contexts.ts';
 import { startFleet, type TestFleet, type TestTenant, until } from '../support/fleet.ts';
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 
 let fleet: TestFleet;
 let tenant: TestTenant;
+/** Stands between the workers and the object storage. */
+let storage: TcpProxy;
 
 beforeAll(async () => {
-  fleet = await startFleet();
+  const { hostname, port } = new URL(process.env.OBJECT_STORAGE_ENDPOINT as string);
+  storage = await startTcpProxy(hostname, Number(port));
+  fleet = await startFleet({ overrides: { OBJECT_STORAGE_ENDPOINT: `http://127.0.0.1:${storage.port}` } });
 });
-afterAll(() => fleet?.close());
+afterAll(async () => {
+  await fleet?.close();
+  await storage?.close();
+});
 
 beforeEach(async () => {
   tenant = await fleet.tenant();
@@ -150,6 +162,75 @@ describe('a file', () => {
     expect((await transactions()).map(({ amount }) => amount)).toEqual(['1.00000000', '1.00000000']);
   });
 
+  test('with records that the database would refuse rejects each of them and loads the rest', async () => {
+    const good = { amount: '1', currency: 'EUR', date: '2026-01-15' };
+    const nested = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+    const content = [
+      { id: 'ok-1', ...good, ref: 'C:\\u0000x' },
+      { id: 'late', ...good, date: '9999-12-31T23:00:00-02:00' },
+      { id: 'half', ...good, text: '\ud83d' },
+      { id: 'half-key', ...good, '\udc00': 'x' },
+      { id: 'nul', ...good, ref: 'a\0' },
+      { id: 'nested', ...good, ref: 'NESTED' },
+      { id: 'ok-2', ...good, ...JSON.parse('{"__proto__": {"ref": "R"}}') },
+    ];
+    const end = await load(
+      tenant,
+      'ledger',
+      JSON.stringify(content.with(6, { id: 'ok-2', ...good, ref: 'PROTO' }))
+        .replace('"NESTED"', nested)
+        .replace('"ref":"PROTO"', '"__proto__":"kept"'),
+      'JSON',
+    );
+    expect(end).toMatchObject({ state: 'SUCCEEDED', result: { records: 7, added: 2, known: 0, rejected: 5 } });
+    expect(await tenant.query('SELECT row, code FROM rejected_records ORDER BY row')).toEqual([
+      { row: 2, code: 'DATE_INVALID' },
+      { row: 3, code: 'TEXT_INVALID' },
+      { row: 4, code: 'TEXT_INVALID' },
+      { row: 5, code: 'TEXT_INVALID' },
+      { row: 6, code: 'RECORD_UNREADABLE' },
+    ]);
+    const [first, second] = await transactions();
+    expect(first.metadata).toEqual({ ref: 'C:\\u0000x' });
+    expect(Object.entries(second.metadata)).toEqual([['__proto__', 'kept']]);
+  });
+
+  test('that repeats and changes more records than are kept counts them all and keeps the first', async () => {
+    await load(tenant, 'ledger', csv([{ id: 'changed', amount: '1', ref: 'R' }]));
+    const lines = Array.from({ length: 12_000 }, () => ({ id: 'a', amount: '1', ref: 'R' }));
+    const end = await load(tenant, 'ledger', csv([...lines, { id: 'changed', amount: '2', ref: 'R' }]));
+    expect(end).toMatchObject({ result: { records: 12_001, added: 1, known: 0, rejected: 12_000 } });
+    expect(
+      await tenant.query('SELECT count(*)::int AS kept, min(row) AS first, max(row) AS last FROM rejected_records'),
+    ).toEqual([{ kept: 10_000, first: 2, last: 10_001 }]);
+  });
+
+  test('that repeats one record without end does not bring every repetition into memory', async () => {
+    const client = new Client(connectionOptions(tenant.config.postgres, fleet.settings, 'test'));
+    await client.connect();
+    let most = 0;
+    const tx = {
+      async query(sql: string, values?: unknown[]) {
+        const { rows } = await client.query(sql, values);
+        most = Math.max(most, rows.length);
+        return rows;
+      },
+    } as Transaction;
+    try {
+      await client.query(
+        `CREATE TEMPORARY TABLE incoming AS
+           SELECT row, 'a' AS external_id, 1::numeric AS amount, 'EUR' AS currency, now() AS occurred_at,
+                  NULL::text AS description, '{}'::jsonb AS metadata
+             FROM generate_series(1, 50001) AS row`,
+      );
+      const { count, rejections } = await rejectRepeated(tx, { contextId: 1, sourceId: 1, jobId: 'x' });
+      expect({ count, most, kept: rejections.length }).toEqual({ count: 50_000, most: 10_000, kept: 10_000 });
+      expect(rejections.at(-1)).toMatchObject({ row: 10_001, reason: expect.stringContaining('record 1 ') });
+    } finally {
+      await client.end();
+    }
+  });
+
   test('that a job was retried after a crash in the middle is loaded once', async () => {
     const id = randomUUID();
     await tenant.objects.put('uploads/again.csv', csv([{ id: 'a', amount: '1', ref: 'R' }]));
@@ -221,5 +302,43 @@ describe('a file that cannot be taken changes nothing and says why:', () => {
       format: 'CSV',
     });
     expect(end).toMatchObject({ state: 'FAILED', error: { code: 'SOURCE_NOT_FOUND' } });
+  });
+});
+
+describe('the object storage', () => {
+  const job = { version: 1, context: 'bank', source: 'ledger', objectKey: 'x.csv', format: 'CSV' } as const;
+
+  test('gets every connection back from jobs that fail before they read', async () => {
+    // Larger than what is read ahead, and more often than the client has connections.
+    const lines = Array.from({ length: 50_000 }, () => ({ id: 'a', amount: '1', ref: 'R' }));
+    await tenant.objects.put('x.csv', csv(lines));
+    for (let i = 0; i < 60; i++) await tenant.run('ingestion.run', { ...job, source: 'other' });
+    expect(storage.connections).toBeLessThan(25);
+    expect(await tenant.run('ingestion.run', job)).toMatchObject({ state: 'SUCCEEDED' });
+  });
+
+  test('that is away puts the job off and costs it no attempt', async () => {
+    await tenant.objects.put('x.csv', csv([{ id: 'a', amount: '1', ref: 'R' }]));
+    storage.mode = 'refuse';
+    storage.cut('reset');
+    const id = await tenant.client.publish('ingestion.run', job);
+    const putOff = () => fleet.lines.some((line) => line.includes(id) && line.includes('STORAGE_UNAVAILABLE'));
+    await until(putOff);
+    storage.mode = 'forward';
+    expect(await tenant.client.follow<'ingestion.run'>(id)).toMatchObject({ state: 'SUCCEEDED', result: { added: 1 } });
+    expect(await tenant.client.read(id)).toMatchObject({ attempt: 1 });
+  });
+
+  test('that breaks off in the middle of a file puts the job off; what was read of it is not there', async () => {
+    const lines = Array.from({ length: 50_000 }, (_, i) => ({ id: `a${i}`, amount: '1', ref: `R${i}` }));
+    await tenant.objects.put('x.csv', csv(lines));
+    const id = await tenant.client.publish('ingestion.run', job);
+    await until(() => {
+      storage.cut('reset');
+      return fleet.lines.some((line) => line.includes(id) && line.includes('STORAGE_UNAVAILABLE'));
+    });
+    const end = await tenant.client.follow<'ingestion.run'>(id);
+    expect(end).toMatchObject({ state: 'SUCCEEDED', result: { added: 50_000, known: 0 } });
+    expect(await tenant.client.read(id)).toMatchObject({ attempt: 1 });
   });
 });

@@ -9,6 +9,7 @@ import { Slots } from '@matcher/shared/slots.ts';
 import { Pool, type PoolConfig } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openTestDatabases, type TestDatabases } from '../support/databases.ts';
+import { until } from '../support/fleet.ts';
 
 // What must not wait for ever is seen not to wait long.
 vi.setConfig({ testTimeout: 10_000 });
@@ -35,6 +36,8 @@ afterAll(async () => {
 beforeEach(() => db.query('TRUNCATE lines'));
 
 const stored = async () => (await db.query<{ n: number }>('SELECT n FROM lines ORDER BY n')).map(({ n }) => n);
+const sleepers = () =>
+  databases.ask('SELECT FROM pg_stat_activity WHERE datname = $1 AND wait_event = $2', [options.database, 'PgSleep']);
 /** More rows than any buffer on the way holds. */
 const endless = `COPY (SELECT generate_series(1, 10000000), repeat('x', 1000)) TO STDOUT`;
 
@@ -106,10 +109,24 @@ test('an abort ends the statement that runs, and the connection goes on to the n
   const abort = new AbortController();
   const cancelled = db.transaction(async (tx) => {
     const sleeping = tx.query('SELECT pg_sleep(60)');
+    sleeping.catch(() => {});
+    await until(async () => (await sleepers()).length > 0);
     abort.abort();
     await sleeping;
   }, abort.signal);
   await expect(cancelled).rejects.toMatchObject({ code: '57014' });
+  await expectHealthy();
+});
+
+test('an abort between two statements: the next one is not begun', async () => {
+  const abort = new AbortController();
+  const cancelled = db.transaction(async (tx) => {
+    await tx.query('INSERT INTO lines VALUES (1)');
+    abort.abort(new Error('time is up'));
+    await tx.query('SELECT pg_sleep(60)');
+  }, abort.signal);
+  await expect(cancelled).rejects.toThrow('time is up');
+  expect(await stored()).toEqual([]);
   await expectHealthy();
 });
 

@@ -24,7 +24,11 @@ export function parseDate(text: string): number | undefined {
     read.getUTCSeconds(),
   ].every((part, index) => part === at[index]);
   const offset = offsetMinutes(zone);
-  return kept && offset !== undefined ? utc - offset * 60_000 : undefined;
+  if (!kept || offset === undefined) return undefined;
+  const time = utc - offset * 60_000;
+  // A zone can carry a time beyond the years that are written with four digits; what the database takes ends there.
+  const utcYear = new Date(time).getUTCFullYear();
+  return utcYear >= 1 && utcYear <= 9999 ? time : undefined;
 }
 
 /** Minutes east of UTC; none are further than 14 hours (ISO 8601 zones in use: −12:00 to +14:00). */

@@ -20,15 +20,21 @@ export const ingestionRun: JobDefinition<'ingestion.run'> = {
   type: 'ingestion.run',
   async run(job, { objects, log }) {
     const { context, source, objectKey, format } = job.body;
-    const file = await objects.get(objectKey);
     return async (tx) => {
       const { target, mapping } = await lockSource(tx, job);
       const tally = { records: 0, rejected: 0, rejections: [] as Rejection[] };
-      const records = readRecords(file, format, mappedColumns(mapping));
-      const staged = await stage(tx, usable(job, records, mapping, tally));
+      // A download holds a connection until it is read to its end or destroyed: it begins when nothing else can fail before that.
+      const file = await objects.get(objectKey, { signal: job.signal });
+      let staged: number;
+      try {
+        const records = readRecords(file, format, mappedColumns(mapping));
+        staged = await stage(tx, usable(job, records, mapping, tally));
+      } finally {
+        file.destroy();
+      }
       const repeated = await rejectRepeated(tx, target);
-      const rejections = [...tally.rejections, ...repeated].sort((a, b) => a.row - b.row);
-      const rejected = tally.rejected + repeated.length;
+      const rejections = [...tally.rejections, ...repeated.rejections].sort((a, b) => a.row - b.row);
+      const rejected = tally.rejected + repeated.count;
       if (rejected === tally.records) throw noUsableRecord(tally.records, rejections);
       const added = await insertNew(tx, target);
       await keepRejections(tx, job.id, rejections);
@@ -38,7 +44,7 @@ export const ingestionRun: JobDefinition<'ingestion.run'> = {
         source,
         records: tally.records,
         added,
-        known: staged - repeated.length - added,
+        known: staged - repeated.count - added,
         rejected,
         rejectedSample: rejections.slice(0, sampleSize),
       };

@@ -31,23 +31,31 @@ export async function stage(tx: Transaction, transactions: AsyncIterable<Loadabl
 /**
  * Takes out of the staged records what repeats another record of the file or changes a loaded one: a transaction does not change once it
  * is loaded.
+ *
+ * @returns how many, and the first of each kind, `maxKeptRejections` at most: a file may repeat one record a million times.
  */
-export async function rejectRepeated(tx: Transaction, { sourceId }: LoadTarget): Promise<Rejection[]> {
-  const repeated = await tx.query<{ row: number; first: number }>(
-    `WITH numbered AS (SELECT row, min(row) OVER (PARTITION BY external_id) AS first FROM incoming)
-     DELETE FROM incoming USING numbered
-      WHERE numbered.row = incoming.row AND numbered.row > numbered.first
-     RETURNING numbered.row, numbered.first`,
+export async function rejectRepeated(
+  tx: Transaction,
+  { sourceId }: LoadTarget,
+): Promise<{ count: number; rejections: Rejection[] }> {
+  const repeated = await tx.query<{ row: number; first: number; total: number }>(
+    `WITH numbered AS (SELECT row, min(row) OVER (PARTITION BY external_id) AS first FROM incoming),
+          gone AS (DELETE FROM incoming USING numbered
+                    WHERE numbered.row = incoming.row AND numbered.row > numbered.first
+                RETURNING numbered.row, numbered.first)
+     SELECT row, first, count(*) OVER ()::int AS total FROM gone ORDER BY row LIMIT $1`,
+    [maxKeptRejections],
   );
-  const changed = await tx.query<{ row: number }>(
-    `DELETE FROM incoming USING transactions t
+  const changed = await tx.query<{ row: number; total: number }>(
+    `WITH gone AS (DELETE FROM incoming USING transactions t
       WHERE t.source_id = $1 AND t.external_id = incoming.external_id
         AND (t.amount, t.currency, t.occurred_at, t.description, t.metadata)
             IS DISTINCT FROM (incoming.amount, incoming.currency, incoming.occurred_at, incoming.description, incoming.metadata)
-     RETURNING incoming.row`,
-    [sourceId],
+     RETURNING incoming.row)
+     SELECT row, count(*) OVER ()::int AS total FROM gone ORDER BY row LIMIT $2`,
+    [sourceId, maxKeptRejections],
   );
-  return [
+  const rejections = [
     ...repeated.map(
       ({ row, first }): Rejection => ({
         row,
@@ -65,6 +73,7 @@ export async function rejectRepeated(tx: Transaction, { sourceId }: LoadTarget):
       }),
     ),
   ];
+  return { count: (repeated[0]?.total ?? 0) + (changed[0]?.total ?? 0), rejections };
 }
 
 /** Makes the staged records that are new the source's transactions, as one load, in key order. Returns how many. */

@@ -1,8 +1,8 @@
-import type { Readable } from 'node:stream';
-import { Transform } from 'node:stream';
+import { pipeline, type Readable, Transform } from 'node:stream';
 import { errorMessage, MatcherError } from '@matcher/shared/errors.ts';
 import { CsvError, parse as parseCsv } from 'csv-parse';
-import streamArray from 'stream-json/streamers/stream-array.js';
+import { jsonItems } from './json-items.ts';
+import { quoted } from './quoted.ts';
 
 /** A record as it stands in its file: values by column name; numbers of a JSON file as the digits that were written. */
 export type RawRecord = Record<string, unknown>;
@@ -15,8 +15,11 @@ export interface NumberedRecord {
   problem?: string;
 }
 
-/** A CSV record longer than this is a quote that was never closed. */
+/** A record larger than this is no transaction: in a CSV, a quote that was never closed. */
 const maxRecordBytes = 1024 * 1024;
+
+/** A CSV with more is no list of transactions, and each of its records would be an object of that size. */
+const maxColumns = 1000;
 
 /**
  * Reads a file record by record, whatever its size.
@@ -29,9 +32,8 @@ export async function* readRecords(
   format: 'CSV' | 'JSON',
   mappedColumns: readonly string[],
 ): AsyncGenerator<NumberedRecord> {
-  const text = source.pipe(utf8());
-  // pipe() does not hand errors on; without this a broken download would wait for ever.
-  source.on('error', (error) => text.destroy(error));
+  // pipe() does not hand errors on, nor notices that a download has failed before: it would wait for ever.
+  const text = pipeline(source, utf8(), () => {});
   try {
     yield* format === 'CSV' ? csvRecords(text, mappedColumns) : jsonRecords(text);
   } finally {
@@ -63,7 +65,12 @@ async function* csvRecords(text: Readable, mappedColumns: readonly string[]): As
         continue;
       }
       const record: RawRecord = {};
-      for (let i = 0; i < columns.length; i++) record[columns[i] as string] = cells[i];
+      for (let i = 0; i < columns.length; i++) {
+        const name = columns[i] as string;
+        // A column may have any name. Objects without a prototype would do, too, and be much slower.
+        if (name === '__proto__') Object.defineProperty(record, name, { value: cells[i], enumerable: true });
+        else record[name] = cells[i];
+      }
       yield { row, record };
     }
   } catch (error) {
@@ -76,28 +83,24 @@ async function* csvRecords(text: Readable, mappedColumns: readonly string[]): As
 }
 
 function checkColumns(columns: readonly string[], mapped: readonly string[]): void {
-  const missing = mapped.filter((name) => !columns.includes(name));
-  if (missing.length > 0) {
-    const shown =
-      columns
-        .slice(0, 30)
-        .map((name) => name.slice(0, 60))
-        .join(', ') || 'none';
-    throw new MatcherError(
-      'COLUMNS_MISSING',
-      `The file has no column ${missing.join(', ')}; its columns are: ${shown}`,
-      {
-        hint: 'Check the source’s field map, and that the file is the CSV it is declared to be.',
-      },
-    );
+  if (columns.length > maxColumns) throw malformed(`as CSV: it has ${columns.length} columns, more than ${maxColumns}`);
+  const seen = new Set<string>();
+  for (const name of columns) {
+    if (seen.has(name)) throw malformed(`as CSV: two columns are called ${JSON.stringify(quoted(name, 60))}`);
+    seen.add(name);
   }
-  const twice = columns.find((name, index) => columns.indexOf(name) !== index);
-  if (twice !== undefined) throw malformed(`as CSV: two columns are called ${JSON.stringify(twice.slice(0, 60))}`);
+  const missing = mapped.filter((name) => !seen.has(name));
+  if (missing.length === 0) return;
+  const shown = columns.slice(0, 30).map((name) => quoted(name, 60));
+  throw new MatcherError(
+    'COLUMNS_MISSING',
+    `The file has no column ${missing.join(', ')}; its columns are: ${shown.join(', ') || 'none'}`,
+    { hint: 'Check the source’s field map, and that the file is the CSV it is declared to be.' },
+  );
 }
 
 async function* jsonRecords(text: Readable): AsyncGenerator<NumberedRecord> {
-  // Numbers stay the digits that were written: as doubles, amounts would be changed before anybody saw them.
-  const items = text.pipe(streamArray.withParserAsStream({ numberAsString: true }));
+  const items = text.pipe(jsonItems(maxRecordBytes));
   text.on('error', (error) => items.destroy(error));
   let row = 0;
   try {
@@ -107,14 +110,10 @@ async function* jsonRecords(text: Readable): AsyncGenerator<NumberedRecord> {
       yield isObject ? { row, record: value as RawRecord } : { row, record: undefined, problem: 'is not an object' };
     }
   } catch (error) {
-    // What the consumer of this generator throws does not come here; what does is the parser's or the download's.
-    if (error instanceof MatcherError || isDownloadError(error)) throw error;
+    // What the consumer of this generator throws does not come here; what does is the parser's, the decoder's or the download's.
+    if (error instanceof MatcherError || text.errored) throw error;
     throw malformed(`as a JSON array of objects, after record ${row}`);
   }
-}
-
-function isDownloadError(error: unknown): boolean {
-  return typeof (error as { code?: unknown }).code === 'string' || (error as Error).name === 'TimeoutError';
 }
 
 function malformed(how: string): MatcherError {

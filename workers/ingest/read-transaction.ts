@@ -2,6 +2,7 @@ import type { FieldMap } from '@matcher/shared/jobs/contracts/context.ts';
 import { isCurrency } from '@matcher/shared/money/currencies.ts';
 import { AmountError, formatAmount, parseAmount } from '@matcher/shared/money/decimal.ts';
 import { parseDate } from './date.ts';
+import { quoted } from './quoted.ts';
 import type { NumberedRecord, RawRecord } from './read-records.ts';
 
 /** A record that became a transaction, ready for the database. */
@@ -33,8 +34,8 @@ export interface Rejection {
 }
 
 const maxIdLength = 256;
-/** What PostgreSQL's text cannot hold. */
-const unstorable = '\u0000';
+/** Lists and objects within each other; neither JSON.stringify nor PostgreSQL takes them without end. */
+const maxDepth = 100;
 
 type Reading<T> = { value: T } | Rejection;
 
@@ -50,10 +51,12 @@ export function readTransaction(
     reason,
   });
   if (!record) return reject(null, 'RECORD_UNREADABLE', `the record ${problem}`);
+  const unstorable = whyUnstorable(record, 0);
+  if (unstorable) return reject(null, unstorable.code, `the record ${unstorable.problem}`);
 
   const required = (field: keyof FieldMap): Reading<string> => {
     const column = fieldMap[field] as string;
-    const value = record[column];
+    const value = cell(record, column);
     const text = typeof value === 'string' ? value.trim() : '';
     if (text === '') {
       return typeof value === 'object' && value !== null
@@ -92,12 +95,7 @@ export function readTransaction(
   if (occurred === undefined) {
     return reject('date', 'DATE_INVALID', `${shown(dateText.value)} is no day or time of the calendar in ISO 8601`);
   }
-  const description = fieldMap.description === undefined ? null : textOf(record[fieldMap.description]);
-  const metadata = JSON.stringify(unmapped(record, fieldMap));
-  // JSON writes the character that can't be stored as an escape, which jsonb refuses too.
-  if (`${externalId.value}${description}`.includes(unstorable) || metadata.includes('\\u0000')) {
-    return reject(null, 'TEXT_INVALID', 'the record has a NUL character');
-  }
+  const description = fieldMap.description === undefined ? null : textOf(cell(record, fieldMap.description));
   return {
     row,
     externalId: externalId.value,
@@ -105,13 +103,40 @@ export function readTransaction(
     currency,
     occurredAt: new Date(occurred).toISOString(),
     description,
-    metadata,
+    metadata: JSON.stringify(unmapped(record, fieldMap)),
   };
 }
 
 /** The columns of the file that the field map names. */
 export function mappedColumns(fieldMap: FieldMap): string[] {
   return Object.values(fieldMap).filter((column) => column !== undefined);
+}
+
+/** What keeps a value, or anything in it, out of the database: it is asked of the values as they are, since their JSON escapes what it can't hold. */
+function whyUnstorable(value: unknown, depth: number): { code: Rejection['code']; problem: string } | undefined {
+  if (typeof value === 'string') {
+    if (!value.isWellFormed()) return { code: 'TEXT_INVALID', problem: 'has half a character (a lone surrogate)' };
+    return value.includes('\0') ? { code: 'TEXT_INVALID', problem: 'has a NUL character' } : undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (depth > maxDepth) return { code: 'RECORD_UNREADABLE', problem: `is nested more than ${maxDepth} deep` };
+  if (Array.isArray(value)) {
+    for (const item of value) {
+      const found = whyUnstorable(item, depth + 1);
+      if (found) return found;
+    }
+    return undefined;
+  }
+  for (const key of Object.keys(value)) {
+    const found = whyUnstorable(key, depth) ?? whyUnstorable((value as RawRecord)[key], depth + 1);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** A column is what the file says, never what every object inherits. */
+function cell(record: RawRecord, column: string): unknown {
+  return Object.hasOwn(record, column) ? record[column] : undefined;
 }
 
 function unmapped(record: RawRecord, fieldMap: FieldMap): RawRecord {
@@ -125,5 +150,5 @@ function textOf(value: unknown): string | null {
 }
 
 function shown(text: string): string {
-  return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
+  return JSON.stringify(quoted(text, 40) + (text.length > 40 ? '…' : ''));
 }

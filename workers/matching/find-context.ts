@@ -7,9 +7,6 @@ export interface FoundContext {
   definition: ContextDefinition;
 }
 
-/** Of the advisory locks (class, context) that a run holds until its transaction ends. */
-const runLock = 0x72756e;
-
 /**
  * Finds the context and locks it for one run. The lock lives in the transaction that will commit the run's result: who loses one loses the other,
  * so two runs never overlap, however long one of them was paused.
@@ -29,7 +26,10 @@ export async function lockContext(tx: Transaction, name: string): Promise<FoundC
       hint: 'Only an ACTIVE one is matched.',
     });
   }
-  const [lock] = await tx.query<{ got: boolean }>('SELECT pg_try_advisory_xact_lock($1, $2) AS got', [runLock, row.id]);
+  const [lock] = await tx.query<{ got: boolean }>(
+    'SELECT pg_try_advisory_xact_lock(hashtextextended($1 || current_schema(), 0)) AS got',
+    [`run of context ${row.id} in `],
+  );
   if (!lock?.got) {
     throw new MatcherError('CONTEXT_BUSY', `Another run is matching the context ${name}`, { remedy: 'not-now' });
   }
