@@ -65,7 +65,7 @@ export interface ErrorDocument {
 
 /** What to do about errors that don't say it themselves, in terms of this command. */
 const hints: Record<string, string> = {
-  TENANT_NOT_FOUND: 'matcher tenant list shows those that there are.',
+  TENANT_NOT_FOUND: 'matcher tenant list shows the active ones.',
   TENANT_SUSPENDED: 'matcher tenant reactivate ID gives the service back.',
   TENANT_MANAGER_UNAVAILABLE: 'Check MULTI_TENANT_URL, and that the Tenant Manager runs.',
   BROKER_UNAVAILABLE: 'Check that the tenant’s RabbitMQ runs and can be reached from here.',

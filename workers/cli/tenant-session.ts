@@ -67,7 +67,7 @@ function tenantOf(settings: Settings, given: string | undefined): TenantId {
   if (given !== undefined) return canonicalTenantId(given);
   if (!settings.MULTI_TENANT_ENABLED) return canonicalTenantId(settings.DEFAULT_TENANT_ID);
   throw new UsageError('USAGE', 'option --tenant ID is required', {
-    hint: 'matcher tenant list shows those that there are.',
+    hint: 'matcher tenant list shows the active ones.',
   });
 }
 

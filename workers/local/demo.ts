@@ -3,7 +3,6 @@ import { type DemoOptions, help, readDemoOptions } from './demo/options.ts';
 import { printSummary } from './demo/summary.ts';
 import { startDeployment } from './deployment.ts';
 import { readProcfile } from './fleet/procfile.ts';
-import { environmentFile } from './paths.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
 /** Lines of the processes' logs that are shown when something went wrong. */
@@ -59,7 +58,7 @@ await runUntilStopped(async (signal, fail) => {
     else say(options.context ? 'everything adds up' : 'every result is what the samples are known to hold');
     if (options.json) process.stdout.write(`${JSON.stringify(summary)}\n`);
     if (options.keep)
-      say(`still running until Ctrl-C. In another terminal: . ${environmentFile} && npx matcher --help`);
+      say(`still running until Ctrl-C. In another terminal, here: . .matcher/env && npx matcher --help`);
     return { deployment, wait: options.keep, exitCode: differences.length > 0 ? 1 : 0 };
   } catch (error) {
     if (!signal.aborted) showProblems();

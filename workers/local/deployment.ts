@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Fleet } from './fleet/fleet.ts';
 import { environmentFile } from './paths.ts';
@@ -37,7 +37,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   const stop = async () => {
     // Workers first: a draining worker still writes to its tenant's database.
     for (const fleet of fleets.toReversed()) await fleet.stop();
-    rmSync(environmentFile, { force: true });
+    forgetEnvironment();
     await services.stop();
   };
   try {
@@ -75,11 +75,21 @@ async function tenantSettings(services: Services): Promise<Record<string, string
   };
 }
 
+/** Removes what `leaveEnvironment` left, unless another deployment has left its own there meanwhile. */
+function forgetEnvironment(): void {
+  if (left !== undefined && existsSync(environmentFile) && readFileSync(environmentFile, 'utf8') === left) {
+    rmSync(environmentFile);
+  }
+}
+
+let left: string | undefined;
+
 /** For other terminals. It holds passwords of this deployment, so only its owner can read it. */
 function leaveEnvironment(environment: Record<string, string>): void {
   mkdirSync(dirname(environmentFile), { recursive: true });
   const lines = Object.entries(environment).map(
     ([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`,
   );
-  writeFileSync(environmentFile, lines.join(''), { mode: 0o600 });
+  left = lines.join('');
+  writeFileSync(environmentFile, left, { mode: 0o600 });
 }

@@ -1,6 +1,5 @@
 import { startDeployment } from './deployment.ts';
 import { readCounts, readProcfile } from './fleet/procfile.ts';
-import { environmentFile } from './paths.ts';
 import { runUntilStopped } from './until-stopped.ts';
 
 const help = `Usage: npm run fleet -- [NAME=COUNT ...]
@@ -29,7 +28,8 @@ try {
 const width = Math.max(...[...commands.keys()].map((name) => name.length)) + 3;
 const colours = [36, 33, 32, 35, 34];
 const print = (name: string, line: string) => {
-  const colour = colours[[...commands.keys()].indexOf(name.split('.')[0] ?? '') % colours.length];
+  const kind = [...commands.keys()].indexOf(name.split('.')[0] ?? '');
+  const colour = kind < 0 ? 0 : colours[kind % colours.length];
   const prefix = `${name.padEnd(width)}|`;
   process.stdout.write(process.stdout.isTTY ? `\x1b[${colour}m${prefix}\x1b[0m ${line}\n` : `${prefix} ${line}\n`);
 };
@@ -43,6 +43,6 @@ await runUntilStopped(async (signal, fail) => {
     failed: (problem) => fail(new Error(problem)),
     signal,
   });
-  print('fleet', `running. In another terminal: . ${environmentFile} && npx matcher tenant list`);
+  print('fleet', `running. In another terminal, here: . .matcher/env && npx matcher tenant list`);
   return { deployment, wait: true };
 });

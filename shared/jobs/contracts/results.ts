@@ -21,7 +21,9 @@ export const ingestionRunResult = z.strictObject({
   records: count.describe('Records in the file.'),
   added: count.describe('Transactions that are new.'),
   known: count.describe('Records that were loaded before, with the same content.'),
-  rejected: count.describe('Records that could not be used; all of them are kept in the tenant’s database.'),
+  rejected: count.describe(
+    'Records that could not be used; the first 10,000 are kept in the tenant’s database with their reasons.',
+  ),
   rejectedSample: z.array(rejectedRecord).describe('The first of them.'),
 });
 

@@ -22,7 +22,7 @@ becomes of a message that claims the wrong tenant.
 
   --context FILE  reconcile your own context file, for both tenants
   --keep          leave everything running afterwards and say how to use it
-  --json          print the summary as one line of JSON, and nothing else on stdout
+  --json          print the summary as one line of JSON at the end (npm run -s keeps npm quiet)
   --records N     records a side of the samples (default 10000)
   --seed N        seed of the samples (default 1)
   --verbose       show the logs of the processes
