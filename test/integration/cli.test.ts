@@ -132,7 +132,7 @@ test('a command that is understood does connect, and what a server refuses is st
   const json = await matcher(['match', ...tenant, ...context, '--json']);
   expect(json).toMatchObject({ status: 1, stderr: '' });
   expect(JSON.parse(json.stdout)).toMatchObject({
-    error: { code: 'TENANT_NOT_FOUND', hint: 'matcher tenant list shows those that there are.' },
+    error: { code: 'TENANT_NOT_FOUND', hint: 'matcher tenant list shows the active ones.' },
   });
 });
 
