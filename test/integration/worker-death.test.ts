@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { jobQueue } from '@matcher/shared/rabbitmq/topology.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadPairs, simpleContext } from '../support/contexts.ts';
 import { startFleet, type TestFleet, until } from '../support/fleet.ts';
+import { openVhost } from '../support/tenant-manager.ts';
 
 let fleet: TestFleet;
 
@@ -117,6 +119,11 @@ test('SIGTERM during a run: the run finishes, its message is acknowledged, the p
     await hold.release();
     const [code] = await once(worker, 'exit');
     expect(code).toBe(0);
+    // An unacknowledged message is back in its queue as soon as its process is gone.
+    const connection = await openVhost(tenant.config.rabbitmq);
+    const { messageCount } = await (await connection.createChannel()).checkQueue(jobQueue('matching.run'));
+    await connection.close();
+    expect(messageCount).toBe(0);
     expect(await tenant.query('SELECT state, attempt FROM jobs WHERE id = $1', [id])).toEqual([
       { state: 'SUCCEEDED', attempt: 1 },
     ]);
