@@ -42,6 +42,16 @@ export const variables = {
     about: 'Seconds before an idle tenant pool is evicted.',
   }),
   MULTI_TENANT_TIMEOUT: seconds({ default: 30, min: 1, about: 'HTTP timeout (seconds) for Tenant Manager API calls.' }),
+  MULTI_TENANT_CIRCUIT_BREAKER_THRESHOLD: int({
+    default: 5,
+    min: 1,
+    about: 'Consecutive failures of the Tenant Manager before its circuit breaker opens.',
+  }),
+  MULTI_TENANT_CIRCUIT_BREAKER_TIMEOUT_SEC: seconds({
+    default: 30,
+    min: 1,
+    about: 'Seconds the circuit breaker stays open before one probe is let through.',
+  }),
   MULTI_TENANT_CACHE_TTL_SEC: seconds({
     default: 120,
     min: 1,
@@ -50,7 +60,8 @@ export const variables = {
   MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC: seconds({
     default: 30,
     min: 1,
-    about: 'Interval (seconds) at which the list of active tenants is compared with what is running.',
+    about:
+      'Interval (seconds) at which open pools and connections are compared with their tenants’ configuration, and what is running with the list of active tenants.',
   }),
   MULTI_TENANT_REDIS_HOST: string({ default: undefined, about: 'Redis host for event-driven tenant discovery.' }),
   MULTI_TENANT_REDIS_PORT: int({ default: 6379, min: 1, max: 65_535, about: 'Redis port for tenant discovery.' }),

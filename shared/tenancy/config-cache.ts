@@ -33,6 +33,11 @@ export class ConfigCache {
     }
   }
 
+  /** What is true now, asked of the source. */
+  refresh(tenantId: TenantId): Promise<TenantConfig> {
+    return this.#asked.get(tenantId) ?? this.#askNow(tenantId);
+  }
+
   /** The next one who asks gets what is true from now on. */
   forget(tenantId: TenantId): void {
     const known = this.#known.get(tenantId);

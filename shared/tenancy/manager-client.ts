@@ -96,6 +96,7 @@ export function createTenantManagerClient(settings: Settings): TenantManagerClie
       return [...new Set(ids.filter((id) => id !== undefined))];
     },
     config: (tenantId) => configs.get(tenantId),
+    refresh: (tenantId) => configs.refresh(tenantId),
     forget: (tenantId) => configs.forget(tenantId),
     async create(tenant) {
       const answer = (await call('POST', '/v1/tenants', tenant)) as { id: string; slug: string; status: string };

@@ -8,8 +8,17 @@ export interface TenantConfig {
   readonly tenantId: TenantId;
   readonly slug: string;
   readonly postgres: PostgresTarget;
+  /** A read-only copy of the database, that may lag behind it. */
+  readonly replica?: PostgresTarget;
   readonly rabbitmq: RabbitmqTarget;
-  readonly limits: { readonly maxOpenConns: number; readonly maxIdleConns: number };
+  readonly limits: ConnectionLimits;
+}
+
+export interface ConnectionLimits {
+  readonly maxOpenConns: number;
+  readonly maxIdleConns: number;
+  /** Milliseconds a statement may take that is no bulk work; 0 means without end. Absent: POSTGRES_QUERY_TIMEOUT_SEC. */
+  readonly statementTimeoutMs?: number;
 }
 
 export interface PostgresTarget {
@@ -21,6 +30,10 @@ export interface PostgresTarget {
   readonly sslmode: string;
   /** In `schema` isolation: the tenant's own schema in a shared database. */
   readonly schema?: string;
+  /** Certificates, each a file's path or the PEM text itself. */
+  readonly sslrootcert?: string;
+  readonly sslcert?: string;
+  readonly sslkey?: string;
 }
 
 export interface RabbitmqTarget {
@@ -30,6 +43,8 @@ export interface RabbitmqTarget {
   readonly user: string;
   readonly password: string;
   readonly tls: boolean;
+  /** The authority that signed the broker's certificate: a file's path or the PEM text itself. */
+  readonly tlsCAFile?: string;
 }
 
 /** Reads a Tenant Manager's answer. The module named like the service is ours, else the first in sorted order. */

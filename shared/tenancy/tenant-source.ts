@@ -13,6 +13,12 @@ export interface TenantSource {
    * @throws MatcherError `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `TENANT_MANAGER_UNAVAILABLE`, `SERVICE_NOT_CONFIGURED`.
    */
   config(tenantId: TenantId): Promise<TenantConfig>;
+  /**
+   * Asks anew, whatever is cached; whoever asks meanwhile shares the one request. Its answer is what `config` says from then on.
+   *
+   * @throws MatcherError as `config` does; `TENANT_MANAGER_UNAVAILABLE` even when something is known, so that nothing is taken for fresh that isn't.
+   */
+  refresh(tenantId: TenantId): Promise<TenantConfig>;
   /** Forgets what is cached of a tenant, because something said that it changed. */
   forget(tenantId: TenantId): void;
 }
@@ -24,6 +30,7 @@ export function createTenantSource(settings: Settings): TenantSource {
   return {
     listActive: async () => [only.tenantId],
     config: async () => only,
+    refresh: async () => only,
     forget: () => {},
   };
 }

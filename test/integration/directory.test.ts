@@ -67,6 +67,7 @@ async function startDirectory(env: NodeJS.ProcessEnv = {}, source?: TenantSource
         return client.listActive(signal);
       },
       config: client.config,
+      refresh: client.refresh,
       forget: (tenantId) => {
         asked.forgotten.push(tenantId);
         client.forget(tenantId);
@@ -210,6 +211,7 @@ describe('a list that cannot be right', () => {
   const sourceOf = (list: () => Promise<TenantId[]>): TenantSource => ({
     listActive: list,
     config: () => Promise.reject(new Error('nobody asks')),
+    refresh: () => Promise.reject(new Error('nobody asks')),
     forget: () => {},
   });
 

@@ -57,6 +57,7 @@ function testSource() {
       if (!config) throw new MatcherError('TENANT_NOT_FOUND', 'There is no such tenant');
       return config;
     },
+    refresh: (tenantId: TenantId) => source.config(tenantId),
     forget: () => {},
   };
 }
