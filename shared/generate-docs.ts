@@ -1,9 +1,9 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { configurationDocument } from './config/document.ts';
+import { configurationDocument, withMultiTenantTable } from './config/document.ts';
 import { contractSchemas } from './jobs/contracts/json-schema.ts';
 
-/** `npm run generate`: writes what under docs/ follows from the code. A test holds it against the code. */
+/** `npm run generate`: writes what of the documentation follows from the code. A test holds it against the code. */
 const docs = resolve(import.meta.dirname, '../docs');
 rmSync(join(docs, 'contracts'), { recursive: true, force: true });
 for (const [name, schema] of Object.entries(contractSchemas())) {
@@ -12,3 +12,5 @@ for (const [name, schema] of Object.entries(contractSchemas())) {
   writeFileSync(file, `${JSON.stringify(schema, null, 2)}\n`);
 }
 writeFileSync(join(docs, 'configuration.md'), configurationDocument());
+const readme = resolve(docs, '../README.md');
+writeFileSync(readme, withMultiTenantTable(readFileSync(readme, 'utf8')));

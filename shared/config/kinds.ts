@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 
 /** One environment variable: how its text is read, what it is when absent, and what it is for. */
 export interface Variable<T> {
-  /** As the documentation's tables say it: `string`, `int`, `bool`, `url`, `host:port`. */
+  /** As the documentation's tables say it: `string`, `int`, `port`, `bool`, `url`, `host:port`. */
   readonly type: string;
   readonly default: T;
   readonly about: string;
@@ -49,6 +49,11 @@ export function int<const D extends number | undefined>(
       return value;
     },
   };
+}
+
+/** A TCP port. */
+export function port<const D extends number>(options: Common<D>): Variable<number> {
+  return { ...int({ ...options, min: 1, max: 65_535 }), type: 'port' };
 }
 
 /** A duration in whole seconds; a timer takes no more than 2^31 milliseconds. */

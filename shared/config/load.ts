@@ -94,9 +94,6 @@ function required(role: Role, settings: Settings): Required {
     ...objects,
     REDIS_HOST: 'by every worker',
     ...fetcher(settings),
-    ...(settings.MULTI_TENANT_ENABLED && settings.MULTI_TENANT_REDIS_HOST
-      ? { MULTI_TENANT_ENVIRONMENT: 'when MULTI_TENANT_REDIS_HOST is set' }
-      : {}),
   };
 }
 

@@ -1,4 +1,4 @@
-import { address, bool, int, seconds, string, url, type Variable } from './kinds.ts';
+import { address, bool, int, port, seconds, string, url, type Variable } from './kinds.ts';
 
 /** TLS towards PostgreSQL. libpq's `prefer` and `allow`, which may end up without, are not taken. */
 export const sslModes: readonly string[] = ['disable', 'require', 'verify-ca', 'verify-full'];
@@ -64,7 +64,7 @@ export const variables = {
       'Interval (seconds) at which open pools and connections are compared with their tenants’ configuration, and what is running with the list of active tenants.',
   }),
   MULTI_TENANT_REDIS_HOST: string({ default: undefined, about: 'Redis host for event-driven tenant discovery.' }),
-  MULTI_TENANT_REDIS_PORT: int({ default: 6379, min: 1, max: 65_535, about: 'Redis port for tenant discovery.' }),
+  MULTI_TENANT_REDIS_PORT: port({ default: 6379, about: 'Redis port for tenant discovery.' }),
   MULTI_TENANT_REDIS_PASSWORD: string({
     default: undefined,
     secret: true,
@@ -104,7 +104,7 @@ export const variables = {
   }),
 
   POSTGRES_HOST: string({ default: undefined, about: 'PostgreSQL of single-tenant mode and of the Tenant Manager.' }),
-  POSTGRES_PORT: int({ default: 5432, min: 1, max: 65_535, about: 'PostgreSQL port.' }),
+  POSTGRES_PORT: port({ default: 5432, about: 'PostgreSQL port.' }),
   POSTGRES_USER: string({ default: undefined, about: 'PostgreSQL role.' }),
   POSTGRES_PASSWORD: string({ default: undefined, secret: true, about: 'Password of the PostgreSQL role.' }),
   POSTGRES_DB: string({ default: undefined, about: 'PostgreSQL database.' }),
@@ -124,7 +124,7 @@ export const variables = {
   REDIS_TLS: bool({ default: false, about: 'TLS towards that Redis.' }),
 
   RABBITMQ_HOST: string({ default: undefined, about: 'RabbitMQ of single-tenant mode and of the Tenant Manager.' }),
-  RABBITMQ_PORT: int({ default: 5672, min: 1, max: 65_535, about: 'RabbitMQ port.' }),
+  RABBITMQ_PORT: port({ default: 5672, about: 'RabbitMQ port.' }),
   RABBITMQ_USER: string({ default: undefined, about: 'RabbitMQ user.' }),
   RABBITMQ_PASSWORD: string({ default: undefined, secret: true, about: 'Password of the RabbitMQ user.' }),
   RABBITMQ_VHOST: string({ default: '/', about: 'RabbitMQ vhost of single-tenant mode.' }),

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { configurationDocument } from '@matcher/shared/config/document.ts';
+import { configurationDocument, withMultiTenantTable } from '@matcher/shared/config/document.ts';
 import { jobTypes } from '@matcher/shared/jobs/contracts/job-types.ts';
 import { contractSchemas } from '@matcher/shared/jobs/contracts/json-schema.ts';
 import { expect, test } from 'vitest';
@@ -28,4 +28,9 @@ test('every job type has a schema for its body and for its result', () => {
 
 test('the page on configuration is that of the code (npm run generate writes it)', () => {
   expect(readFileSync(join(docs, 'configuration.md'), 'utf8')).toBe(configurationDocument());
+});
+
+test('the README’s table of multi-tenant mode is that of the code (npm run generate writes it)', () => {
+  const readme = readFileSync(resolve(docs, '../README.md'), 'utf8');
+  expect(withMultiTenantTable(readme)).toBe(readme);
 });

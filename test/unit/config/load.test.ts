@@ -90,6 +90,8 @@ test.each<[VariableName, unknown]>([
   ['MULTI_TENANT_MAX_TENANT_POOLS', 100],
   ['MULTI_TENANT_IDLE_TIMEOUT_SEC', 300],
   ['MULTI_TENANT_TIMEOUT', 30],
+  ['MULTI_TENANT_CIRCUIT_BREAKER_THRESHOLD', 5],
+  ['MULTI_TENANT_CIRCUIT_BREAKER_TIMEOUT_SEC', 30],
   ['MULTI_TENANT_CACHE_TTL_SEC', 120],
   ['MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC', 30],
   ['MULTI_TENANT_REDIS_HOST', undefined],
@@ -98,6 +100,9 @@ test.each<[VariableName, unknown]>([
   ['MULTI_TENANT_REDIS_TLS', false],
   ['DEFAULT_TENANT_ID', '11111111-1111-1111-1111-111111111111'],
   ['DEFAULT_TENANT_SLUG', 'default'],
+  ['M2M_TARGET_SERVICE', 'fetcher'],
+  ['M2M_CREDENTIAL_CACHE_TTL_SEC', 300],
+  ['AWS_REGION', undefined],
   ['SERVER_ADDRESS', ':4018'],
   ['POSTGRES_MAX_OPEN_CONNS', 25],
   ['POSTGRES_MAX_IDLE_CONNS', 5],
@@ -136,8 +141,8 @@ describe('what is required', () => {
     expect(problems(env, role)).toEqual(names.toSorted());
   });
 
-  test('tenant events need the deployment’s label, so that staging’s never reach production', () => {
-    expect(problems({ ...multiTenant, MULTI_TENANT_REDIS_HOST: 'redis' })).toEqual(['MULTI_TENANT_ENVIRONMENT']);
+  test('the deployment’s label is nobody’s to demand: existing deployments may run without one', () => {
+    expect(problems({ ...multiTenant, MULTI_TENANT_REDIS_HOST: 'redis' })).toEqual([]);
   });
 
   test('switching multi-tenant mode off is enough: what only it uses is not asked for', () => {
