@@ -33,8 +33,12 @@ export class MatcherError extends Error {
 /** SQLSTATE classes in which PostgreSQL says that the statement or the data is at fault, not the moment. */
 const permanentSqlClasses = new Set(['22', '23', '42']);
 
-/** A server that is away, or went away: PostgreSQL's classes 08 and 57P, and the system's words for it. */
-const away = /^(08...|57P0[1-3]|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/;
+/**
+ * A server that is away, went away or lets nobody in for now: PostgreSQL's classes 08 and 57P, credentials that it refuses since they were rotated (28),
+ * a database that has moved (3D000), all connections taken (53300), and the system's words for it.
+ */
+const away =
+  /^(08...|28...|3D000|53300|57P0[1-3]|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/;
 /** The PostgreSQL driver's own words have no code. */
 const awayMessage = /^(Connection terminated|Query read timeout|timeout exceeded when trying to connect)/;
 

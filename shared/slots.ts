@@ -1,10 +1,18 @@
 /** A fixed number of permits, such as the jobs that a process works on at the same time. Handed out first come, first served. */
 export class Slots {
   readonly #waiting: (() => void)[] = [];
+  /** How many there are. */
+  readonly total: number;
   #free: number;
 
   constructor(count: number) {
+    this.total = count;
     this.#free = count;
+  }
+
+  /** How many are held. */
+  get used(): number {
+    return this.total - this.#free;
   }
 
   /**

@@ -5,7 +5,7 @@ import { isLoopback, type Variable } from './kinds.ts';
 import { type Settings, type VariableName, variables } from './variables.ts';
 
 /** What a process does, which decides what it must be told. */
-export type Role = 'worker' | 'tenant-manager' | 'client' | 'publisher';
+export type Role = 'worker' | 'tenant-manager' | 'client' | 'publisher' | 'observer' | 'fetcher';
 
 type Required = Partial<Record<VariableName, string>>;
 
@@ -53,6 +53,9 @@ export function loadSettings(role: Role, env: NodeJS.ProcessEnv = process.env): 
       problems.push({ variable: name, problem: `is required ${reason}` });
     }
   }
+  if (role === 'fetcher' && !settings.FETCHER_ENABLED) {
+    problems.push({ variable: 'FETCHER_ENABLED', problem: 'is not true' });
+  }
   problems.push(...contradictions(settings));
   if (problems.length > 0) throw new ConfigError(problems);
   return settings;
@@ -86,19 +89,25 @@ function required(role: Role, settings: Settings): Required {
   const tenants: Required = settings.MULTI_TENANT_ENABLED
     ? { MULTI_TENANT_URL: multi, MULTI_TENANT_SERVICE_API_KEY: multi }
     : { ...postgres(single), ...rabbitmq(single) };
+  if (role === 'fetcher') {
+    const cache: Required = settings.MULTI_TENANT_ENABLED
+      ? { MULTI_TENANT_SERVICE_API_KEY: multi, REDIS_HOST: multi }
+      : {};
+    return { ...cache, ...fetcher(settings) };
+  }
   if (role === 'publisher') return tenants;
+  if (role === 'observer') return { ...tenants, REDIS_HOST: 'to find the processes of the fleet' };
   const objects: Required = { OBJECT_STORAGE_BUCKET: 'for files and exports' };
   if (role === 'client') return { ...tenants, ...objects };
   return {
     ...tenants,
     ...objects,
     REDIS_HOST: 'by every worker',
-    ...fetcher(settings),
+    ...(settings.FETCHER_ENABLED ? fetcher(settings) : {}),
   };
 }
 
 function fetcher(settings: Settings): Required {
-  if (!settings.FETCHER_ENABLED) return {};
   const reason = 'when FETCHER_ENABLED is true';
   if (!settings.MULTI_TENANT_ENABLED) return { FETCHER_URL: reason };
   const multi = `${reason} in multi-tenant mode`;

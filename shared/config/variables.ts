@@ -17,7 +17,7 @@ export const variables = {
   SERVER_ADDRESS: address({
     default: ':4018',
     about:
-      'Where the process serves /health and /ready, and the Tenant Manager its API; several on one host need one each.',
+      'Where the process serves /health, /ready and /metrics, and the Tenant Manager its API; several on one host need one each.',
   }),
 
   MULTI_TENANT_ENABLED: bool({ default: false, about: 'Master switch for multi-tenant mode.' }),

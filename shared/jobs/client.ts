@@ -1,22 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import { Pool } from 'pg';
 import type { Settings } from '../config/variables.ts';
-import { errorCode, errorMessage, MatcherError } from '../errors.ts';
+import { errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
-import { connectionOptions } from '../postgres/connection-options.ts';
-import { tenantDatabase } from '../postgres/tenant-database.ts';
 import { publishConfirmed } from '../rabbitmq/publish.ts';
 import { jobsExchange } from '../rabbitmq/topology.ts';
 import { VhostConnection } from '../rabbitmq/vhost-connection.ts';
-import { Slots } from '../slots.ts';
-import type { TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { createTenantSource } from '../tenancy/tenant-source.ts';
 import { type JobBodyInput, jobBodies, jobId as jobIdForm } from './contracts/bodies.ts';
 import type { JobType } from './contracts/job-types.ts';
 import { type FollowOptions, type JobEnd, JobFollower } from './follow.ts';
 import { isStorable, jobProperties, maxBodyBytes } from './message.ts';
-import { type JobRow, readJob } from './record.ts';
+import type { JobRow } from './record.ts';
+import { openRecordReader } from './record-reader.ts';
 
 export interface JobClientOptions {
   /** Loaded for the role `publisher`, or any other. */
@@ -75,10 +71,11 @@ export async function openJobClient(options: JobClientOptions): Promise<JobClien
       hint: 'The one tenant is DEFAULT_TENANT_ID; set MULTI_TENANT_ENABLED=true to ask the Tenant Manager.',
     });
   }
-  const records = jobRecords(config, settings, log);
+  const records = openRecordReader(tenantId, source, settings, log);
   const follower = new JobFollower(tenantId, records.read, log);
   const connection = new VhostConnection({
     target: async () => (await source.config(tenantId)).rabbitmq,
+    refused: () => source.forget(tenantId),
     ...(listen ? { setup: (model) => follower.listen(model) } : {}),
     name: `matcher client ${tenantId}`,
     log,
@@ -166,36 +163,3 @@ function messageContent(type: JobType, body: unknown): Buffer {
   }
   return content;
 }
-
-/** Reads job records over a connection of its own, made when the first is asked for. */
-function jobRecords(config: TenantConfig, settings: Settings, log: Logger) {
-  let pool: Pool | undefined;
-  const open = () => {
-    pool = new Pool({ ...connectionOptions(config.postgres, settings, 'matcher client'), max: 1 });
-    pool.on('error', (error) => log.debug({ reason: errorMessage(error) }, 'an idle connection broke'));
-    return pool;
-  };
-  return {
-    async read(id: string): Promise<JobRow | undefined> {
-      try {
-        return await readJob(
-          tenantDatabase(pool ?? open(), new Slots(1), settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000),
-          id,
-        );
-      } catch (error) {
-        // No worker has opened this database yet, so there is no job either.
-        if (errorCode(error) === undefinedTable) return undefined;
-        throw new MatcherError('DATABASE_UNAVAILABLE', `The tenant's database cannot be read (${errorCode(error)})`, {
-          remedy: 'not-now',
-          cause: error,
-        });
-      }
-    },
-    async close() {
-      await pool?.end();
-    },
-  };
-}
-
-/** PostgreSQL manual, appendix "PostgreSQL Error Codes". */
-const undefinedTable = '42P01';

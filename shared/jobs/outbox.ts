@@ -68,12 +68,13 @@ export async function publishNow(
 }
 
 function envelope(tenant: { tenantId: TenantId; slug: string }, event: OutgoingEvent) {
+  // Last, so that no event can say that it is another tenant's.
   return {
+    ...event,
     eventId: randomUUID(),
     tenantId: tenant.tenantId,
     tenantSlug: tenant.slug,
     timestamp: new Date().toISOString(),
-    ...event,
   };
 }
 

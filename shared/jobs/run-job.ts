@@ -1,9 +1,11 @@
 import { errorCode, errorMessage, MatcherError, type Remedy, remedyFor } from '../errors.ts';
+import { overBroken } from '../postgres/over-broken.ts';
 import type { Transaction } from '../postgres/tenant-database.ts';
 import { delays } from '../rabbitmq/topology.ts';
 import type { TenantScope } from '../tenancy/tenant-scope.ts';
 import { completionEvents, type Failure } from './contracts/events.ts';
 import type { AnyJobDefinition } from './definition.ts';
+import type { JobSlot } from './job-slot.ts';
 import type { JobMessage } from './message.ts';
 import { addToOutbox } from './outbox.ts';
 import { progressReporter } from './progress.ts';
@@ -23,6 +25,10 @@ export interface RunOptions {
   maxAttempts: number;
   /** Names this process in the job's record. */
   worker: string;
+  /** Taken for the work, if it isn't held any more; given back when the work is over. */
+  slot: JobSlot;
+  /** Aborted when no new job may be begun. */
+  draining: AbortSignal;
   /** Aborted when the process must stop working. */
   signal: AbortSignal;
 }
@@ -45,7 +51,9 @@ export async function runJob(
   options: RunOptions,
 ): Promise<Fate> {
   const { db } = scope;
-  const outcome = await claimJob(db, message, options.leaseSec, options.worker);
+  const { slot, draining } = options;
+  const claiming = overBroken.execute(() => claimJob(db, message, options.leaseSec, options.worker));
+  const outcome = await slot.giveWhileSilent(claiming);
   if (outcome.kind === 'finished') return { kind: 'settled' };
   // Its process may have died between recording the failure and burying the message; one dead letter too many does no harm.
   if (outcome.kind === 'failed') return { kind: 'dead', failure: outcome.error, attempt: outcome.attempt };
@@ -61,6 +69,7 @@ export async function runJob(
   const lease = keepLease(scope, claim, options);
   const started = performance.now();
   try {
+    await slot.take(AbortSignal.any([draining, lease.signal]));
     if (claim.attempt > options.maxAttempts) {
       // Earlier attempts ended without a word: their processes died in them.
       throw new MatcherError('ATTEMPTS_EXHAUSTED', `All ${options.maxAttempts} attempts ended without a result`);
@@ -72,7 +81,7 @@ export async function runJob(
       signal: lease.signal,
       progress: progressReporter(scope, message.id),
     };
-    const complete = await definition.run(job as never, { ...scope, log });
+    const complete = await definition.run(job as never, Object.freeze({ ...scope, log }));
     await db.transaction(async (tx) => {
       const result = await complete(tx);
       lease.signal.throwIfAborted();
@@ -81,9 +90,11 @@ export async function runJob(
     log.info({ seconds: secondsSince(started) }, 'job done');
     return { kind: 'settled' };
   } catch (error) {
+    slot.give();
     return await fail(error);
   } finally {
     lease.stop();
+    slot.give();
   }
 
   async function fail(thrown: unknown): Promise<Fate> {
@@ -98,7 +109,8 @@ export async function runJob(
       await db.transaction((tx) => end(tx, scope, definition, claim, { state: 'FAILED', error: failure }), soon);
       return { kind: 'dead', failure, attempt: claim.attempt };
     }
-    await releaseClaim(db, claim, failure, remedy === 'transient');
+    // A claim that is not given back costs an attempt, and what broke the job may have broken the other connections.
+    await overBroken.execute(() => releaseClaim(db, claim, failure, remedy === 'transient'));
     const seconds =
       remedy === 'not-now'
         ? notNowDelay(failure.code)
@@ -133,7 +145,7 @@ function keepLease(scope: TenantScope, claim: Claim, options: RunOptions): { sig
   let unconfirmed = 0;
   const renew = async () => {
     try {
-      if (await renewClaim(scope.db, claim, options.leaseSec)) unconfirmed = 0;
+      if (await options.slot.giveWhileSilent(renewClaim(scope.db, claim, options.leaseSec))) unconfirmed = 0;
       else lost.abort(leaseLost());
     } catch (error) {
       scope.log.warn({ code: errorCode(error) }, 'the claim on the job could not be renewed');

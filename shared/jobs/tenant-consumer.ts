@@ -1,221 +1,249 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
-import { errorCode, errorMessage, MatcherError } from '../errors.ts';
+import type { ChannelModel } from 'amqplib';
+import { errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
-import { buryMessage, delayMessage } from '../rabbitmq/settle.ts';
+import type { ConnectTurns } from '../rabbitmq/connect-turns.ts';
+import { closeConnection, settledWithin } from '../rabbitmq/connect-vhost.ts';
+import { readyMessages } from '../rabbitmq/ready-messages.ts';
 import { jobQueue } from '../rabbitmq/topology.ts';
-import { VhostConnection } from '../rabbitmq/vhost-connection.ts';
-import type { Slots } from '../slots.ts';
+import { acknowledgementPause, VhostConnection } from '../rabbitmq/vhost-connection.ts';
+import { isRefusal } from '../tenancy/directory.ts';
+import type { RabbitmqTarget } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
-import { leaseScope, type ScopeParts } from '../tenancy/tenant-scope.ts';
-import type { TenantSource } from '../tenancy/tenant-source.ts';
 import type { JobType } from './contracts/job-types.ts';
-import type { AnyJobDefinition } from './definition.ts';
-import { type JobMessage, readJobMessage } from './message.ts';
-import { drainOutbox, publishNow } from './outbox.ts';
-import { type Fate, failureOf, type RunOptions, runJob } from './run-job.ts';
-
-/** Messages of one queue that this process holds at most, at work or waiting for a slot. More would only be kept from other processes. */
-const prefetch = 2;
-
-/** An acknowledgement can be lost when its channel closes right after it; a short pause lets it out. */
-const acknowledgementPause = 200;
+import { DeafnessWatch, type Remedy } from './deafness.ts';
+import { type DeliveryParts, DeliveryWork } from './delivery.ts';
+import { Subscription } from './subscription.ts';
 
 /** How long (ms) a job that was told to end has to do so. */
 const endingGrace = 10_000;
 
-export interface ConsumerParts extends ScopeParts {
-  source: TenantSource;
-  slots: Slots;
-  definitions: readonly AnyJobDefinition[];
-  run: Omit<RunOptions, 'signal'>;
+/** How long (ms) the broker may take to say how much waits in the queues. */
+const lookTimeout = 10_000;
+
+export interface ConsumerParts extends DeliveryParts {
+  turns: ConnectTurns;
+  /** Called when the broker refuses a tenant's credentials or its vhost. */
+  credentialsRefused(tenantId: TenantId): void;
+  /** Called when a consumer stays deaf whatever is renewed inside this process. */
+  deaf(error: MatcherError): void;
   name: string;
   log: Logger;
 }
 
-interface Consuming {
-  channel: Channel;
-  tags: string[];
+export interface ConsumerOptions {
+  /** Comes while others are at work, and does not wait behind those who only return. */
+  newcomer: boolean;
+  /** Called when the Tenant Manager refuses its configuration. */
+  configRefused(): void;
 }
 
-/** Consumes one tenant's job queues in its vhost, and works its jobs in its scope. Started once, stopped once. */
+export interface ConsumerState {
+  /** Whether deliveries can come in now. */
+  consuming: boolean;
+  /** Since when they can, without a break, as RFC 3339; null while they can't. */
+  since: string | null;
+  /** Jobs that have a slot now. */
+  running: number;
+}
+
+/** Consumes one tenant's job queues in its vhost. Started once, stopped once. */
 export class TenantConsumer {
   readonly tenantId: TenantId;
   readonly #parts: ConsumerParts;
   readonly #log: Logger;
   readonly #connection: VhostConnection;
+  readonly #work: DeliveryWork;
+  readonly #types: readonly JobType[];
+  /** Those on which deliveries come in: one, or for a moment two while one takes over from the other. */
+  readonly #subscriptions = new Set<Subscription>();
   readonly #working = new Set<Promise<void>>();
-  /** No new job is begun. */
+  readonly #delivered = new Map<JobType, number>();
+  readonly #deafness = new DeafnessWatch();
   readonly #draining = new AbortController();
-  /** Running jobs must end. */
   readonly #ending = new AbortController();
-  readonly #stopped = new AbortController();
-  #consuming: Consuming | undefined;
+  #looking = false;
+  #since: Date | undefined;
 
-  constructor(tenantId: TenantId, parts: ConsumerParts) {
+  constructor(tenantId: TenantId, parts: ConsumerParts, options: ConsumerOptions) {
     this.tenantId = tenantId;
     this.#parts = parts;
+    this.#types = parts.definitions.map(({ type }) => type);
     this.#log = parts.log.child({ tenantId });
     this.#connection = new VhostConnection({
-      target: async () => (await parts.source.config(tenantId)).rabbitmq,
-      refused: () => parts.source.forget(tenantId),
-      setup: (model) => this.#consume(model),
+      target: () => this.#target(options),
+      refused: () => parts.credentialsRefused(tenantId),
+      turn: (target, signal) => {
+        const isFirst = options.newcomer && this.#since === undefined;
+        return parts.turns.take(target, isFirst ? 'newcomer' : 'return', signal);
+      },
+      setup: (model) => this.#subscribe(model),
+      release: (model) => this.#release([...this.#subscriptions].filter((one) => one.model === model)),
       name: `${parts.name} ${tenantId}`,
       log: this.#log,
+      metrics: parts.metrics,
     });
+    const [draining, ending] = [this.#draining.signal, this.#ending.signal];
+    this.#work = new DeliveryWork(parts, { tenantId, connection: this.#connection, draining, ending, log: this.#log });
   }
 
   /** Whether deliveries can come in now. */
   get consuming(): boolean {
-    return this.#connection.connected && this.#consuming !== undefined;
+    return this.#connection.connected && this.#subscriptions.size > 0;
+  }
+
+  /** Deliveries that have come in and are not settled yet. */
+  get inHand(): number {
+    return this.#working.size;
+  }
+
+  /** Whether more comes in than there is room for: a delivery waits for a slot, or a queue has sent as much as it may. */
+  get pressed(): boolean {
+    if (this.#working.size > this.#work.running) return true;
+    return [...this.#subscriptions].some((one) => this.#types.some((type) => !one.hasRoom(type)));
+  }
+
+  get state(): ConsumerState {
+    const { consuming } = this;
+    return {
+      consuming,
+      since: consuming && this.#since ? this.#since.toISOString() : null,
+      running: this.#work.running,
+    };
   }
 
   start(): void {
     this.#connection.open();
   }
 
+  /** Moves to another address or other credentials, if the broker is to be reached by other ones than now. */
+  async refresh(target: RabbitmqTarget): Promise<void> {
+    await this.#connection.refresh(target);
+  }
+
   /** Takes no new job, gives running ones `timeoutMs`, then ends them so that they go back to their queues; then disconnects. */
   async stop(timeoutMs: number): Promise<void> {
     const stopping = new MatcherError('SHUTTING_DOWN', 'The process is stopping', { remedy: 'not-now' });
     this.#draining.abort(stopping);
-    const consuming = this.#consuming;
-    this.#consuming = undefined;
-    for (const tag of consuming?.tags ?? []) await consuming?.channel.cancel(tag).catch(() => {});
+    const subscriptions = [...this.#subscriptions];
+    await Promise.all(subscriptions.map((subscription) => subscription.cancel()));
+    for (const subscription of subscriptions) this.#forget(subscription);
+    this.#log.debug({ holding: this.#working.size }, 'takes no new job');
     const timer = setTimeout(() => this.#ending.abort(stopping), timeoutMs);
-    const allDone = (async () => {
+    const allDone = async () => {
       while (this.#working.size > 0) await Promise.all(this.#working);
-    })();
+    };
     // What does not even end when it is told to is left behind: its message is delivered again, and its commit is fenced.
-    const givenUp = delay(timeoutMs + endingGrace, undefined, { signal: this.#stopped.signal }).catch(() => {});
-    await Promise.race([allDone, givenUp]);
-    this.#stopped.abort();
+    await settledWithin(timeoutMs + endingGrace, allDone());
     clearTimeout(timer);
     if (this.#working.size > 0) this.#log.error({ jobs: this.#working.size }, 'jobs that do not end are left behind');
-    await delay(acknowledgementPause);
+    if (this.#connection.connected) await delay(acknowledgementPause);
     await this.#connection.close();
   }
 
   /** Sends what an earlier process left in the outbox of this tenant. */
-  async sendLeftEvents(): Promise<void> {
-    const { scope, release } = await this.#scope(undefined);
+  sendLeftEvents(): Promise<void> {
+    return this.#work.sendLeftEvents();
+  }
+
+  /** Looks whether work comes in where there is some, and renews what may be the reason when it does not. To be called now and then. */
+  async watch(): Promise<void> {
+    const { model } = this.#connection;
+    const subscription = [...this.#subscriptions].findLast((one) => one.model === model);
+    if (!model || !subscription || this.#looking) return;
+    this.#looking = true;
     try {
-      await drainOutbox(scope.db, this.#connection, this.tenantId, this.#soon());
+      const remedy = await this.#look(model, subscription);
+      // Whoever stops, or has come to another connection meanwhile, is in other hands.
+      if (remedy && this.#connection.model === model && !this.#draining.signal.aborted)
+        await this.#apply(remedy, model);
     } finally {
-      release();
+      this.#looking = false;
     }
   }
 
-  async #consume(model: ChannelModel): Promise<void> {
+  async #look(model: ChannelModel, subscription: Subscription): Promise<Remedy | undefined> {
+    let ready: number[];
+    try {
+      ready = await readyMessages(model, this.#types.map(jobQueue), lookTimeout);
+    } catch (error) {
+      this.#log.warn({ reason: errorMessage(error) }, 'the broker does not say what waits in the queues');
+      return this.#deafness.unanswered();
+    }
+    // What came in before the answer counts, so the deliveries are read after it.
+    const looks = this.#types.map((type, i) => ({
+      type,
+      ready: ready[i] as number,
+      delivered: this.#delivered.get(type) ?? 0,
+      hasRoom: subscription.hasRoom(type),
+    }));
+    return this.#deafness.judge(looks);
+  }
+
+  async #apply(remedy: Remedy, model: ChannelModel): Promise<void> {
+    this.#log.error({ renewed: remedy }, 'messages wait and none is delivered');
+    if (remedy === 'channel') {
+      const old = [...this.#subscriptions];
+      await this.#subscribe(model);
+      await this.#release(old);
+    } else if (remedy === 'connection') {
+      await this.#connection.rebuild();
+    } else {
+      const error = `Messages of tenant ${this.tenantId} wait and none is delivered, on a new channel or a new connection either`;
+      this.#parts.deaf(new MatcherError('CONSUMER_DEAF', error, { hint: 'A new process begins anew.' }));
+    }
+  }
+
+  async #target({ configRefused }: ConsumerOptions): Promise<RabbitmqTarget> {
+    try {
+      return (await this.#parts.source.config(this.tenantId)).rabbitmq;
+    } catch (error) {
+      if (isRefusal(error)) configRefused();
+      throw error;
+    }
+  }
+
+  async #subscribe(model: ChannelModel): Promise<void> {
     if (this.#draining.signal.aborted) return;
-    const channel = await model.createChannel();
-    channel.on('error', (error) => this.#log.warn({ reason: errorMessage(error) }, 'consumer channel failed'));
-    // Without its channel a connection is alive and deaf: it starts anew as a whole.
-    channel.on('close', () => {
-      this.#consuming = undefined;
-      if (!this.#draining.signal.aborted) void model.close().catch(() => {});
-    });
-    await channel.prefetch(prefetch);
-    const tags: string[] = [];
-    for (const definition of this.#parts.definitions) {
-      const onMessage = (message: ConsumeMessage | null) => {
-        if (message === null) {
-          // The broker cancelled the consumer: its queue was deleted or moved.
-          void channel.close().catch(() => {});
-          return;
-        }
-        const work = this.#handle(channel, definition, message).finally(() => this.#working.delete(work));
+    const subscription = await Subscription.open(model, {
+      types: this.#types,
+      work: (channel, type, message) => {
+        this.#delivered.set(type, (this.#delivered.get(type) ?? 0) + 1);
+        const work = this.#work.handle(channel, type, message).finally(() => this.#working.delete(work));
         this.#working.add(work);
-      };
-      tags.push((await channel.consume(jobQueue(definition.type), onMessage)).consumerTag);
+        return work;
+      },
+      lost: (lost) => {
+        this.#forget(lost);
+        // Without its channel a connection is alive and deaf: it starts anew as a whole.
+        if (!this.#draining.signal.aborted) void closeConnection(model);
+      },
+      log: this.#log,
+    });
+    // A stop that came meanwhile has not seen this one; what it was sent goes back, and the connection ends soon.
+    if (this.#draining.signal.aborted) return await subscription.cancel();
+    if (subscription.over) throw new Error('the channel was closed while it was set up');
+    if (this.#subscriptions.size === 0) {
+      this.#since = new Date();
+      this.#parts.metrics?.consumersActive.inc();
     }
-    this.#consuming = { channel, tags };
-    this.#log.info({ types: this.#parts.definitions.map(({ type }) => type) }, 'consuming');
+    this.#subscriptions.add(subscription);
+    this.#log.info({ types: this.#types }, 'consuming');
   }
 
-  /** Never throws: whatever happens to one message, the process and the other tenants go on. */
-  async #handle(channel: Channel, definition: AnyJobDefinition, message: ConsumeMessage): Promise<void> {
-    let release: (() => void) | undefined;
-    try {
-      release = await this.#parts.slots.acquire(this.#draining.signal);
-      await this.#settle(channel, message, definition.type, await this.#fate(definition, message));
-    } catch (error) {
-      const drained = this.#draining.signal.aborted;
-      if (!drained) {
-        this.#log.warn({ code: errorCode(error), reason: errorMessage(error) }, 'a delivery goes back to its queue');
-        // What made it fail is the broker or the channel: a pause keeps it from spinning.
-        await delay(1000, undefined, { signal: this.#draining.signal }).catch(() => {});
-      }
-      giveBack(channel, message);
-    } finally {
-      release?.();
-    }
-  }
-
-  async #fate(definition: AnyJobDefinition, message: ConsumeMessage): Promise<Fate> {
-    let job: JobMessage;
-    try {
-      job = readJobMessage(message, definition.type, this.tenantId);
-    } catch (error) {
-      const failure = failureOf(error);
-      this.#log.warn({ code: failure.code, reason: failure.message }, 'not a job of this tenant');
-      return { kind: 'dead', failure, attempt: 0 };
-    }
-    try {
-      const { scope, release } = await this.#scope(job.id);
-      try {
-        const fate = await runJob(definition, job, scope, { ...this.#parts.run, signal: this.#ending.signal });
-        // What it says to the world has been committed. What can't be sent soon stays in the outbox.
-        await this.#sendEvents(scope.db);
-        return fate;
-      } finally {
-        release();
-      }
-    } catch (error) {
-      const failure = failureOf(error);
-      // The tenant's database could not say what becomes of the job: it waits, and no attempt is charged.
-      this.#log.warn({ jobId: job.id, code: failure.code, reason: failure.message }, 'job put off');
-      return { kind: 'later', seconds: 5, failure };
+  /** Ends subscriptions in whose place another one stands. Returns when what they have taken is done and acknowledged. */
+  async #release(subscriptions: Subscription[]): Promise<void> {
+    for (const subscription of subscriptions) {
+      await subscription.cancel();
+      this.#forget(subscription);
+      await subscription.idle();
+      await delay(acknowledgementPause);
+      await subscription.close();
     }
   }
 
-  async #settle(channel: Channel, message: ConsumeMessage, type: JobType, fate: Fate): Promise<void> {
-    if (fate.kind === 'later') {
-      if (this.#draining.signal.aborted) return giveBack(channel, message);
-      await delayMessage(this.#connection, message, type, fate.seconds);
-    } else if (fate.kind === 'dead') {
-      await buryMessage(this.#connection, message, fate.failure, fate.attempt);
-    }
-    channel.ack(message);
+  #forget(subscription: Subscription): void {
+    if (!this.#subscriptions.delete(subscription) || this.#subscriptions.size > 0) return;
+    this.#parts.metrics?.consumersActive.dec();
   }
-
-  /** A limit for what must not hold a slot: sending events to a broker, or reading them from a database, that went silent. */
-  #soon(): AbortSignal {
-    const { POSTGRES_QUERY_TIMEOUT_SEC } = this.#parts.settings;
-    return AbortSignal.any([this.#ending.signal, AbortSignal.timeout(POSTGRES_QUERY_TIMEOUT_SEC * 1000)]);
-  }
-
-  #scope(jobId: string | undefined) {
-    const log = jobId === undefined ? this.#log : this.#log.child({ jobId });
-    const publish = async (eventType: string, body: object) => {
-      const { slug } = await this.#parts.source.config(this.tenantId);
-      await publishNow(this.#connection, { tenantId: this.tenantId, slug }, { ...body, eventType, jobId: jobId ?? '' });
-    };
-    return leaseScope(this.#parts, this.tenantId, publish, log);
-  }
-
-  /** Events that can't leave now stay in the outbox; the next job, or the next process, sends them. */
-  async #sendEvents(db: Parameters<typeof drainOutbox>[0]): Promise<void> {
-    try {
-      await drainOutbox(db, this.#connection, this.tenantId, this.#soon());
-    } catch (error) {
-      this.#log.warn({ code: errorCode(error), reason: errorMessage(error) }, 'events stay in the outbox for now');
-    }
-  }
-}
-
-/** Back to its queue at once; on a channel that is gone, the broker has done it already. */
-function giveBack(channel: Channel, message: ConsumeMessage): void {
-  try {
-    channel.nack(message, false, true);
-  } catch {}
 }

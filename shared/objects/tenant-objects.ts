@@ -11,6 +11,7 @@ import { Upload } from '@aws-sdk/lib-storage';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import type { Settings } from '../config/variables.ts';
 import { errorCode, MatcherError } from '../errors.ts';
+import { type KeySpace, prefixIn } from '../tenancy/key-space.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { checkObjectKey } from './object-key.ts';
 import { storageFailure } from './storage-failure.ts';
@@ -44,6 +45,9 @@ export interface TenantObjects {
   presign(key: string, fileName: string): Promise<{ url: string; urlExpiresAt: string }>;
 }
 
+/** What the keys of all objects of a tenant begin with in multi-tenant mode. */
+export const objectPrefix = (tenantId: TenantId): string => `${tenantId}/`;
+
 /** How long (ms) the storage may take to accept a connection, and how long it may be silent on one. */
 const patience = { connect: 5000, silence: 30_000 };
 
@@ -62,10 +66,10 @@ export function createS3Client(settings: Settings, { connect, silence } = patien
   });
 }
 
-/** @param tenantId is absent in single-tenant mode, where objects have no prefix. */
-export function tenantObjects(s3: S3Client, settings: Settings, tenantId: TenantId | undefined): TenantObjects {
+/** @throws MatcherError `TENANT_REQUIRED` */
+export function tenantObjects(s3: S3Client, settings: Settings, space: KeySpace): TenantObjects {
   const bucket = settings.OBJECT_STORAGE_BUCKET;
-  const prefix = tenantId === undefined ? '' : `${tenantId}/`;
+  const prefix = prefixIn(space, objectPrefix);
   const at = (key: string) => ({ Bucket: bucket, Key: prefix + checkObjectKey(key) });
 
   return {

@@ -76,6 +76,11 @@ export function createMetrics() {
       registers,
     }),
 
+    tenantsShare: new Gauge({
+      name: `${prefix}tenants_share`,
+      help: 'Active tenants that are this process’s to consume',
+      registers,
+    }),
     tenantsKnown: new Gauge({ name: `${prefix}tenants`, help: 'Active tenants that this process knows', registers }),
     discoveryLag: new Histogram({
       name: `${prefix}tenant_discovery_lag_seconds`,

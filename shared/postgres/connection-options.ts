@@ -1,37 +1,58 @@
 import type { ClientConfig } from 'pg';
 import type { Settings } from '../config/variables.ts';
-import type { PostgresTarget } from '../tenancy/tenant-config.ts';
+import { pemOf } from '../tenancy/certificates.ts';
+import type { ConnectionLimits, PostgresTarget } from '../tenancy/tenant-config.ts';
 
-/** How the driver connects to a tenant's database. */
-export function connectionOptions(target: PostgresTarget, settings: Settings, application: string): ClientConfig {
+type Limits = Pick<ConnectionLimits, 'statementTimeoutMs'>;
+
+/**
+ * How the driver connects to a tenant's database.
+ *
+ * @throws MatcherError `CERTIFICATE_UNREADABLE`
+ */
+export function connectionOptions(
+  target: PostgresTarget,
+  settings: Settings,
+  application: string,
+  limits: Limits = {},
+): ClientConfig {
   return {
     host: target.host,
     port: target.port,
     database: target.database,
     user: target.user,
     password: target.password,
-    ssl: sslOptions(target.sslmode),
+    ssl: sslOptions(target),
     application_name: application,
     connectionTimeoutMillis: settings.POSTGRES_CONNECT_TIMEOUT_SEC * 1000,
-    statement_timeout: settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000,
     keepAlive: true,
-    // As a startup parameter the path is the session's default, to which RESET and DISCARD return.
-    ...(target.schema ? { options: `-c search_path=${escapeOption(quoteIdentifier(target.schema))}` } : {}),
+    // The system’s own delay is two hours.
+    keepAliveInitialDelayMillis: 30_000,
+    // As startup parameters they are the session's defaults, to which RESET and DISCARD return. The driver's own option for the timeout takes no 0.
+    options: [
+      `-c statement_timeout=${statementTimeoutOf(limits, settings)}`,
+      ...(target.schema ? [`-c search_path=${escapeOption(quoteIdentifier(target.schema))}`] : []),
+    ].join(' '),
   };
 }
 
-function sslOptions(sslmode: string): ClientConfig['ssl'] {
-  switch (sslmode) {
-    case 'disable':
-      return false;
-    case 'verify-ca':
-      return { rejectUnauthorized: true, checkServerIdentity: () => undefined };
-    case 'verify-full':
-      return { rejectUnauthorized: true };
-    default:
-      // libpq's `require`: encrypted, without asking who answers.
-      return { rejectUnauthorized: false };
-  }
+/** Milliseconds that a statement may take which is no bulk work; 0 is without end. */
+export function statementTimeoutOf(limits: Limits, settings: Settings): number {
+  return limits.statementTimeoutMs ?? settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000;
+}
+
+/** The modes as libpq means them, where `require` with an authority's certificate is `verify-ca` (its manual, "SSL Support"). */
+function sslOptions(target: PostgresTarget): ClientConfig['ssl'] {
+  const { sslmode, sslrootcert, sslcert, sslkey } = target;
+  if (sslmode === 'disable') return false;
+  const verify = sslmode !== 'require' || sslrootcert !== undefined;
+  return {
+    rejectUnauthorized: verify,
+    ...(verify && sslmode !== 'verify-full' ? { checkServerIdentity: () => undefined } : {}),
+    ...(sslrootcert === undefined ? {} : { ca: pemOf('sslrootcert', sslrootcert) }),
+    ...(sslcert === undefined ? {} : { cert: pemOf('sslcert', sslcert) }),
+    ...(sslkey === undefined ? {} : { key: pemOf('sslkey', sslkey) }),
+  };
 }
 
 export function quoteIdentifier(name: string): string {
@@ -40,5 +61,5 @@ export function quoteIdentifier(name: string): string {
 
 /** Startup options are split at blanks; a backslash keeps one in its place. */
 function escapeOption(text: string): string {
-  return text.replaceAll('\\', '\\\\').replaceAll(' ', '\\ ');
+  return text.replaceAll('\\', '\\\\').replaceAll(/\s/g, '\\$&');
 }

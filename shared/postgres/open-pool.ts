@@ -1,21 +1,24 @@
-import type { Socket } from 'node:net';
-import { Pool, type PoolClient } from 'pg';
+import { Pool } from 'pg';
 import type { Settings } from '../config/variables.ts';
 import { errorCode, errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import { Slots } from '../slots.ts';
-import type { TenantConfig } from '../tenancy/tenant-config.ts';
+import type { PostgresTarget, TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
 import { connectionOptions } from './connection-options.ts';
 import { migrate } from './migrate.ts';
-
-/** How long (ms) a server may take to end the connections of a pool that is closed. */
-const goodbye = 3000;
+import { isSameDatabase } from './pool-place.ts';
+import { openReplicaPool, Replica } from './replica.ts';
+import { ServerBudget } from './server-budget.ts';
 
 export interface OpenedPool {
   readonly pool: Pool;
+  /** Connections that it may have at most. */
+  readonly max: number;
   readonly transactions: Slots;
+  /** Opens its own connections when it is used for the first time. */
+  readonly replica?: Replica | undefined;
   readonly config: TenantConfig;
   /** Ends when no connection is left. Never throws. */
   close(): Promise<void>;
@@ -24,47 +27,80 @@ export interface OpenedPool {
 /**
  * Opens the pool of a tenant's database, with the schema that this process knows.
  *
+ * @param config what it is opened with; absent: what the tenant's source says.
+ * @param refused called, once it stands, whenever PostgreSQL refuses a new connection of it, with the SQLSTATE.
  * @throws MatcherError `DATABASE_UNAVAILABLE`, `SCHEMA_TOO_NEW`, and what the source throws.
  */
-export async function openPool(
+export type OpenTenantPool = (
   tenantId: TenantId,
+  config: TenantConfig | undefined,
+  refused: (code: string) => void,
+) => Promise<OpenedPool>;
+
+/** Opens the pools of one process, whose connections to each server are counted together. */
+export function poolOpener(source: TenantSource, settings: Settings, log: Logger): OpenTenantPool {
+  const { MULTI_TENANT_MAX_TENANT_POOLS, POSTGRES_MAX_OPEN_CONNS } = settings;
+  const budget = new ServerBudget(MULTI_TENANT_MAX_TENANT_POOLS * POSTGRES_MAX_OPEN_CONNS, POSTGRES_MAX_OPEN_CONNS);
+  const open = (config: TenantConfig, refused: (code: string) => void) =>
+    openPool(config, source, settings, budget, log, refused);
+  return async (tenantId, config, refused) => {
+    if (config) return await open(config, refused);
+    const known = await source.config(tenantId);
+    try {
+      return await open(known, refused);
+    } catch (error) {
+      if (!(error instanceof MatcherError) || !isRefusal(error.cause)) throw error;
+      // The credentials were rotated or the database has moved: what is true now is worth one more attempt.
+      const asked = await source.refresh(tenantId).catch((failure) => {
+        throw errorCode(failure) === 'TENANT_MANAGER_UNAVAILABLE' ? error : failure;
+      });
+      if (isSameDatabase(known, asked)) throw error;
+      return await open(asked, refused);
+    }
+  };
+}
+
+async function openPool(
+  config: TenantConfig,
   source: TenantSource,
   settings: Settings,
+  budget: ServerBudget,
   log: Logger,
+  refused: (code: string) => void,
 ): Promise<OpenedPool> {
-  const config = await source.config(tenantId);
-  const { maxOpenConns, maxIdleConns } = config.limits;
+  const { tenantId, postgres, limits } = config;
   // A job works on one connection and keeps its claim alive on another.
-  const max = Math.max(2, maxOpenConns);
-  const pool = new Pool({
-    ...connectionOptions(config.postgres, settings, 'matcher'),
-    max,
-    // Connections that stay although nobody uses them; the others close after their idle time.
-    min: Math.min(maxIdleConns, max),
-    idleTimeoutMillis: 10_000,
-  });
+  const max = Math.max(2, limits.maxOpenConns);
+  let stands = false;
+  let isRefused = false;
+  // A job that holds the pool while its password is rotated goes on needing connections: to renew its claim, and to end it.
+  const password = async () => {
+    const known = isRefused ? await source.config(tenantId).catch(() => config) : config;
+    return (isSameRole(known.postgres, postgres) ? known : config).postgres.password;
+  };
+  const { pool, close } = budget.pool(
+    `${postgres.host.toLowerCase()}:${postgres.port}`,
+    settings.POSTGRES_CONNECT_TIMEOUT_SEC * 1000,
+    (client) =>
+      new Pool({
+        ...connectionOptions(postgres, settings, 'matcher', limits),
+        password,
+        Client: client,
+        max,
+        // Connections that stay although nobody uses them; the others close after their idle time.
+        min: Math.min(limits.maxIdleConns, max),
+        idleTimeoutMillis: 10_000,
+      }),
+    (error) => {
+      if (!stands || !isRefusal(error)) return;
+      isRefused = true;
+      refused(errorCode(error));
+    },
+  );
   // A connection that breaks while nobody uses it is replaced by the next use.
   pool.on('error', (error) => log.warn({ tenantId, reason: errorMessage(error) }, 'an idle connection broke'));
-  const clients = new Set<PoolClient>();
-  pool.on('connect', (client) => {
-    clients.add(client);
-    // The pool listens to idle ones only; whoever uses one learns of its end by the failure of the query.
-    client.on('error', () => {});
-  });
-  pool.on('remove', (client) => clients.delete(client));
-  const close = async () => {
-    // The pool's own promise does not wait for the connections' ends.
-    const { promise: empty, resolve } = Promise.withResolvers<void>();
-    pool.on('remove', () => {
-      if (clients.size === 0) resolve();
-    });
-    const timer = setTimeout(() => {
-      for (const client of clients) socketOf(client).destroy();
-    }, goodbye);
-    await pool.end().catch(() => {});
-    if (clients.size > 0) await empty;
-    clearTimeout(timer);
-  };
+  // The pool listens to idle ones only; whoever uses one learns of its end by the failure of the query.
+  pool.on('connect', (client) => client.on('error', () => {}));
   try {
     const client = await pool.connect();
     try {
@@ -75,16 +111,33 @@ export async function openPool(
   } catch (error) {
     await close();
     if (error instanceof MatcherError) throw error;
-    // Refused credentials may be rotated ones: the next attempt asks for them anew.
-    if (/^28/.test(errorCode(error))) source.forget(tenantId);
     throw new MatcherError('DATABASE_UNAVAILABLE', `The tenant's database cannot be used (${errorCode(error)})`, {
       remedy: 'not-now',
       cause: error,
     });
   }
-  return { pool, transactions: new Slots(max - 1), config, close };
+  stands = true;
+  // Transactions may last: they keep to the connections that no other pool can claim, and leave one of these to short statements.
+  const transactions = new Slots(Math.min(max, settings.POSTGRES_MAX_OPEN_CONNS) - 1);
+  const target = config.replica;
+  const replica =
+    target && new Replica(() => openReplicaPool(target, config, settings, budget), log.child({ tenantId }));
+  return {
+    pool,
+    max,
+    transactions,
+    replica,
+    config,
+    close: async () => void (await Promise.all([close(), replica?.close()])),
+  };
 }
 
-function socketOf(client: PoolClient): Socket {
-  return (client as PoolClient & { connection: { stream: Socket } }).connection.stream;
+/** Whether two targets differ by how they are connected to, at most. */
+function isSameRole(one: PostgresTarget, other: PostgresTarget): boolean {
+  return (['host', 'port', 'database', 'user'] as const).every((part) => one[part] === other[part]);
+}
+
+/** PostgreSQL knows no such role, password or database: what was right once is not any more. */
+function isRefusal(error: unknown): boolean {
+  return /^(28...|3D000)$/.test(errorCode(error));
 }

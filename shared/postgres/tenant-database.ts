@@ -4,8 +4,9 @@ import type { Pool, PoolClient, QueryResultRow } from 'pg';
 import { type CopyToStreamQuery, from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { MatcherError } from '../errors.ts';
 import type { Slots } from '../slots.ts';
+import { leavesSessionAlone, resetSession } from './session-state.ts';
 
-/** The tenant's database, as a job's handler sees it. */
+/** The tenant's database, as a job's handler sees it. What a statement leaves in its session is gone before the next use of the connection. */
 export interface TenantDatabase {
   query<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;
   /**
@@ -15,6 +16,8 @@ export interface TenantDatabase {
    * @throws MatcherError `TRANSACTION_ABORTED` when `work` returned over a failed statement or an unread COPY.
    */
   transaction<T>(work: (tx: Transaction) => Promise<T>, signal?: AbortSignal): Promise<T>;
+  /** As `transaction`, to read only: all its statements see the same state of the database, that of the first. */
+  snapshot<T>(work: (tx: Transaction) => Promise<T>, signal?: AbortSignal): Promise<T>;
 }
 
 export interface Transaction {
@@ -30,37 +33,57 @@ export interface Transaction {
 /** A database that does not even react to a cancellation is not there any more: how long (ms) its connection may stay silent. */
 const cancelGrace = 5000;
 
+/** How much longer (ms) than the server's own limit a query is waited for, so that it is the server that ends it. */
+const answerGrace = 1000;
+
+const begin = {
+  transaction: 'BEGIN; SET LOCAL statement_timeout = 0',
+  snapshot: 'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL statement_timeout = 0',
+};
+
 /**
- * @param queryTimeout milliseconds after which a query that is not part of a transaction is given up, whether or not the server says anything.
+ * @param statementTimeout the server's limit (ms) for a statement outside of transactions, 0 for none: soon after it a query is given up, whether or
+ *   not the server says anything.
  * @param transactions permits for transactions: fewer than the pool has connections, so that however many bulk transactions run, the short statements
  *   that keep their claims alive and that cancel them get through.
  */
-export function tenantDatabase(pool: Pool, transactions: Slots, queryTimeout: number): TenantDatabase {
+export function tenantDatabase(pool: Pool, transactions: Slots, statementTimeout: number): TenantDatabase {
+  const limit = statementTimeout === 0 ? 0 : statementTimeout + answerGrace;
   return {
     async query(sql, values) {
-      return (await pool.query(withTimeout(queryTimeout, sql, values))).rows;
-    },
-    async transaction(work, signal) {
-      const leave = await transactions.acquire(signal);
+      const query = withTimeout(limit, sql, values);
+      if (leavesSessionAlone(sql)) return (await pool.query(query)).rows;
+      const client = await take(pool);
+      let failed = true;
       try {
-        return await inTransaction(pool, work, queryTimeout, signal);
+        const { rows } = await client.query(query);
+        failed = false;
+        return rows;
       } finally {
-        leave();
+        void giveBack(client, failed);
       }
+    },
+    transaction(work, signal) {
+      return inTransaction('transaction', pool, transactions, work, signal);
+    },
+    snapshot(work, signal) {
+      return inTransaction('snapshot', pool, transactions, work, signal);
     },
   };
 }
 
 async function inTransaction<T>(
+  kind: keyof typeof begin,
   pool: Pool,
+  transactions: Slots,
   work: (tx: Transaction) => Promise<T>,
-  queryTimeout: number,
   signal?: AbortSignal,
 ): Promise<T> {
-  const client = await pool.connect();
-  // A connection that breaks inside a transaction also raises an event; the query's own error is the one that is reported.
-  const ignore = () => {};
-  client.on('error', ignore);
+  const leave = await transactions.acquire(signal);
+  const client = await take(pool).catch((error) => {
+    leave();
+    throw error;
+  });
   let broken = false;
   /** COPYs that have not come to their end: while there are any, the connection can do nothing else. */
   const copies = new Set<Readable>();
@@ -68,17 +91,26 @@ async function inTransaction<T>(
   let silence: NodeJS.Timeout | undefined;
   const cancel = () => {
     const { processID, connection } = client as PoolClient & Internals;
-    cancelled = pool.query(withTimeout(queryTimeout, 'SELECT pg_cancel_backend($1)', [processID])).catch(ignore);
+    cancelled = pool.query(withTimeout(cancelGrace, 'SELECT pg_cancel_backend($1)', [processID])).catch(ignore);
     silence = setTimeout(() => connection.stream.destroy(), cancelGrace);
   };
   signal?.addEventListener('abort', cancel, { once: true });
   try {
     signal?.throwIfAborted();
-    await client.query('BEGIN; SET LOCAL statement_timeout = 0');
+    await client.query(begin[kind]);
     const result = await work(transaction(client, copies, signal));
     if (copies.size > 0) throw aborted('a COPY was not read to its end');
+    const commit = client.query('COMMIT');
+    if (kind === 'snapshot') {
+      // All has been read: a connection that breaks here takes nothing back.
+      broken = await commit.then(
+        () => false,
+        () => true,
+      );
+      return result;
+    }
     // PostgreSQL answers a COMMIT of what it has given up with a rollback, and without an error.
-    const { command } = await client.query('COMMIT');
+    const { command } = await commit;
     if (command !== 'COMMIT') throw aborted('a statement in it had failed');
     return result;
   } catch (error) {
@@ -94,10 +126,25 @@ async function inTransaction<T>(
     // A cancellation that arrives late must not hit whoever gets the connection next.
     await cancelled;
     clearTimeout(silence);
-    client.off('error', ignore);
-    client.release(broken);
+    void giveBack(client, broken).finally(leave);
   }
 }
+
+async function take(pool: Pool): Promise<PoolClient> {
+  const client = await pool.connect();
+  client.on('error', ignore);
+  return client;
+}
+
+/** Whoever has used the connection has its answer already and does not wait for this. Never throws. */
+async function giveBack(client: PoolClient, broken: boolean): Promise<void> {
+  const clean = !broken && (await resetSession(client));
+  client.off('error', ignore);
+  client.release(!clean);
+}
+
+/** A connection that breaks while it is used also raises an event; the query's own error is the one that is reported. */
+function ignore(): void {}
 
 /** What the driver has and its types don't tell. */
 interface Internals {

@@ -1,69 +1,75 @@
 import type { Pool } from 'pg';
 import type { Settings } from '../config/variables.ts';
-import { MatcherError } from '../errors.ts';
+import { errorCode, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
+import type { Metrics } from '../observability/metrics.ts';
 import type { Slots } from '../slots.ts';
 import type { TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
-import { type OpenedPool, openPool } from './open-pool.ts';
+import { type OpenTenantPool, poolOpener } from './open-pool.ts';
+import { PlaceQueue, type Waiter } from './place-queue.ts';
+import { type CloseReason, isSameDatabase, PoolPlace } from './pool-place.ts';
+import { PoolPlaces } from './pool-places.ts';
+import type { Replica } from './replica.ts';
 
 /** A tenant's pool, held for as long as a job needs it. A held pool is never closed. */
 export interface PoolLease {
   readonly pool: Pool;
-  /** Permits for transactions on the pool, one fewer than its connections. */
+  /** Permits for transactions on the pool, one fewer than the connections that it can count on. */
   readonly transactions: Slots;
+  readonly replica?: Replica | undefined;
   readonly config: TenantConfig;
   release(): void;
-}
-
-/** One tenant's place among the pools: opening, open or closing. It counts against the limit until it is gone. */
-interface Place {
-  opened: Promise<OpenedPool>;
-  leases: number;
-  /** Its tenant is gone: nobody else comes in, and whoever leaves last closes it. */
-  retired: boolean;
-  closing: boolean;
-  gone: PromiseWithResolvers<void>;
-  idleTimer?: NodeJS.Timeout;
-}
-
-interface Waiter {
-  tenantId: TenantId;
-  admit(lease: Promise<PoolLease>): void;
-  refuse(error: Error): void;
 }
 
 export interface TenantPoolsOptions {
   /** Called after a tenant's database was opened, so that what a crash left there can be taken up. */
   onOpen?: (tenantId: TenantId) => void;
+  /** Called when PostgreSQL refused the credentials of an open pool: whoever knows how asks for new ones at once. */
+  onRefused?: (tenantId: TenantId) => void;
+  metrics?: Metrics;
   /** How long a tenant waits for another one's pool to become free before its job is put off. Default: 10,000. */
   maxWaitMs?: number;
+  /** How a pool is opened. Default: from the source's configuration, on the tenant's server. */
+  open?: OpenTenantPool;
 }
+
+/** How long (ms) a closing place is counted on before another one is closed, too: a server that has become a black hole takes seconds. */
+const promptMs = 250;
+
+/** How long (ms) a pool that is in use without a break lets its tenant's leases in past others who wait. */
+const turnMs = 1000;
 
 /**
  * The tenants' database pools: opened on first use, shared by concurrent users, never more than MULTI_TENANT_MAX_TENANT_POOLS at any
- * moment, closing ones included. The least recently used pool that nobody holds makes room; when all are held, the next tenant
- * waits its turn, first come first served.
+ * moment, closing and replaced ones included. The least recently used pool that nobody holds makes room; when all are held, the next
+ * tenant waits its turn, first come first served, and those whose pools have had theirs queue behind it.
  */
 export class TenantPools {
-  /** Least recently used first: coming and leaving move a place to the end. */
-  readonly #places = new Map<TenantId, Place>();
-  /** In order of coming. Nobody waits while there is a free place; a tenant that has a place has no waiters. */
-  #waiters: Waiter[] = [];
+  readonly #places: PoolPlaces;
+  /** Nobody waits while there is a free place. */
+  readonly #queue: PlaceQueue;
   readonly #source: TenantSource;
-  readonly #settings: Settings;
+  readonly #idleMs: number;
   readonly #log: Logger;
-  readonly #onOpen: ((tenantId: TenantId) => void) | undefined;
-  readonly #maxWaitMs: number;
+  readonly #open: OpenTenantPool;
+  readonly #options: TenantPoolsOptions;
+  readonly #metrics: Metrics | undefined;
   #closed = false;
 
   constructor(source: TenantSource, settings: Settings, log: Logger, options: TenantPoolsOptions = {}) {
     this.#source = source;
-    this.#settings = settings;
+    this.#places = new PoolPlaces(settings.MULTI_TENANT_MAX_TENANT_POOLS);
+    this.#idleMs = settings.MULTI_TENANT_IDLE_TIMEOUT_SEC * 1000;
     this.#log = log;
-    this.#onOpen = options.onOpen;
-    this.#maxWaitMs = options.maxWaitMs ?? 10_000;
+    this.#open = options.open ?? poolOpener(source, settings, log);
+    this.#options = options;
+    this.#metrics = options.metrics;
+    this.#queue = new PlaceQueue(options.maxWaitMs ?? 10_000, (waiter) => {
+      waiter.refuse(this.#busy());
+      this.#serve();
+    });
   }
 
   /** Places in use, to be shown. */
@@ -71,155 +77,297 @@ export class TenantPools {
     return this.#places.size;
   }
 
-  /**
-   * @throws MatcherError `POOLS_BUSY` when no place became free in time, `SHUTTING_DOWN`, and what the opening throws:
-   *   `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `SCHEMA_TOO_NEW`, `DATABASE_UNAVAILABLE`.
-   */
-  async lease(tenantId: TenantId): Promise<PoolLease> {
-    const deadline = Date.now() + this.#maxWaitMs;
-    for (;;) {
-      if (this.#closed) throw shuttingDown();
-      const place = this.#places.get(tenantId);
-      if (place && !place.closing && !place.retired) return await this.#enter(tenantId, place);
-      if (!place) {
-        if (this.#hasFreePlace()) return await this.#enter(tenantId, this.#open(tenantId));
-        return await this.#waitForPlace(tenantId, deadline);
-      }
-      await this.#inTime(place.gone.promise, deadline);
-    }
+  /** `open` counts every place, opening and closing ones included. */
+  state(): { open: number; leased: number; closing: number; waiting: number } {
+    const leased = this.#places.count(({ leases }) => leases > 0);
+    const closing = this.#places.count((place) => place.closing);
+    return { open: this.#places.size, leased, closing, waiting: this.#queue.length };
   }
 
-  /** Closes the pool of a tenant that is gone, as soon as its last user has left. */
-  async retire(tenantId: TenantId): Promise<void> {
-    const place = this.#places.get(tenantId);
+  /** Those who have a pool now, or one that is being opened. */
+  tenants(): TenantId[] {
+    return this.#places.tenants();
+  }
+
+  /** What goes on in a tenant's open pool; `waiting` are those who wait for one of its connections. */
+  poolOf(
+    tenantId: TenantId,
+  ): { leases: number; connections: number; idle: number; waiting: number; max: number } | undefined {
+    const place = this.#places.current(tenantId);
+    if (!place?.pool) return undefined;
+    const { totalCount, idleCount, waitingCount } = place.pool.pool;
+    const { leases, pool } = place;
+    return { leases, connections: totalCount, idle: idleCount, waiting: waitingCount, max: pool.max };
+  }
+
+  /**
+   * @throws MatcherError `POOLS_BUSY` when no place became free in time, `TENANT_REMOVED` when the tenant was retired meanwhile,
+   *   `SHUTTING_DOWN`, and what the opening throws: `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `SCHEMA_TOO_NEW`, `DATABASE_UNAVAILABLE`.
+   */
+  async lease(tenantId: TenantId): Promise<PoolLease> {
+    if (this.#closed) throw shuttingDown();
+    const { promise, resolve, reject } = Promise.withResolvers<PoolLease>();
+    const asked = performance.now();
+    const waited = () => this.#metrics?.poolWait.observe((performance.now() - asked) / 1000);
+    this.#seat({
+      tenantId,
+      admit: (place) => {
+        waited();
+        resolve(this.#enter(place));
+      },
+      refuse: (error) => {
+        waited();
+        reject(error);
+      },
+    });
+    return await promise;
+  }
+
+  /**
+   * Takes note of a tenant's present configuration. When its open pool was opened with another one, a new pool takes over as soon as it
+   * stands; until then, and when it can't be opened, the old one goes on. Returns at once.
+   */
+  refresh(config: TenantConfig): void {
+    const place = this.#places.current(config.tenantId);
     if (!place) return;
-    place.retired = true;
-    if (place.leases === 0) await this.#close(tenantId, place, 'removed');
+    place.wanted = config;
+    this.#compare(place);
+  }
+
+  /** Lets nobody of a tenant that is gone in, and closes its pool as soon as its last user has left. */
+  async retire(tenantId: TenantId): Promise<void> {
+    const error = new MatcherError('TENANT_REMOVED', 'The tenant is not active any more', { remedy: 'not-now' });
+    const places = this.#places.of(tenantId);
+    for (const place of places) this.#revoke(place, 'removed', error);
+    this.#queue.refuse(error, (waiter) => waiter.tenantId === tenantId);
+    this.#serve();
+    await Promise.all(places.filter(({ closing }) => closing).map(({ gone }) => gone.promise));
   }
 
   /** Closes all pools and ends when they are closed; whoever holds one keeps it until it is released. */
   async closeAll(): Promise<void> {
     this.#closed = true;
-    for (const waiter of this.#waiters.splice(0)) waiter.refuse(shuttingDown());
-    const places = [...this.#places];
-    for (const [tenantId] of places) void this.retire(tenantId);
-    await Promise.all(places.map(([, place]) => place.gone.promise));
+    const places = this.#places.all();
+    for (const place of places) this.#revoke(place, 'stopping', shuttingDown());
+    this.#queue.refuse(shuttingDown(), () => true);
+    this.#report();
+    await Promise.all(places.map(({ gone }) => gone.promise));
   }
 
-  async #enter(tenantId: TenantId, place: Place): Promise<PoolLease> {
-    place.leases++;
-    clearTimeout(place.idleTimer);
-    this.#touch(tenantId, place);
-    const opened = await place.opened;
+  async #enter(place: PoolPlace): Promise<PoolLease> {
+    place.come();
+    this.#places.used(place);
+    const { pool, transactions, replica, config } = await place.opened;
     let released = false;
     const release = () => {
       if (released) return;
       released = true;
-      this.#leave(tenantId, place);
+      this.#leave(place);
     };
-    const { pool, transactions, config } = opened;
-    return { pool, transactions, config, release };
+    if (place.refusal) {
+      release();
+      throw place.refusal;
+    }
+    return { pool, transactions, replica, config: place.config ?? config, release };
   }
 
-  #leave(tenantId: TenantId, place: Place): void {
-    place.leases--;
-    this.#touch(tenantId, place);
-    if (place.leases > 0) return;
-    if (place.retired) {
-      void this.#close(tenantId, place, 'removed');
+  #leave(place: PoolPlace): void {
+    place.leave();
+    this.#places.used(place);
+    if (place.leases === 0) {
+      if (place.leaving) this.#close(place, place.leaving);
+      // Nobody is hurt when it is closed before its successor stands.
+      else if (this.#awaitsSuccessor(place)) this.#dismiss(place, 'replaced');
+      else this.#rest(place);
+    }
+    this.#serve();
+  }
+
+  /** Gives a waiter its place now, or lets it queue. */
+  #seat(waiter: Waiter): void {
+    if (this.#admits(waiter, this.#queue.length === 0)) {
+      this.#report();
       return;
     }
-    const idle = this.#settings.MULTI_TENANT_IDLE_TIMEOUT_SEC * 1000;
-    place.idleTimer = setTimeout(() => void this.#close(tenantId, place, 'idle'), idle).unref();
+    this.#queue.join(waiter);
     this.#makeRoom();
+    this.#report();
   }
 
-  #touch(tenantId: TenantId, place: Place): void {
-    this.#places.delete(tenantId);
-    this.#places.set(tenantId, place);
+  /** Lets in whoever can be let in, in order of coming. */
+  #serve(): void {
+    // Before anybody is let in: a pool that had its turn and is idle at last goes to those in front, not to its own tenant behind them.
+    this.#makeRoom();
+    let first = true;
+    for (const waiter of this.#queue) {
+      if (this.#admits(waiter, first)) this.#queue.leave(waiter);
+      else first = false;
+    }
+    this.#report();
   }
 
-  #hasFreePlace(): boolean {
-    return this.#places.size < this.#settings.MULTI_TENANT_MAX_TENANT_POOLS;
+  /** @param first nobody waits before it: only then may it open a pool, or join one that has had its turn. */
+  #admits(waiter: Waiter, first: boolean): boolean {
+    const { tenantId, successorOf: old } = waiter;
+    const place = old ? undefined : this.#places.current(tenantId);
+    if (place) {
+      if (!first && place.hadItsTurn(turnMs)) return false;
+      waiter.admit(place);
+      return true;
+    }
+    if (!first || this.#places.full) return false;
+    waiter.admit(this.#take(tenantId, old));
+    return true;
   }
 
-  /** Takes a free place. Whoever calls this enters it at once. */
-  #open(tenantId: TenantId): Place {
-    const place: Place = {
-      opened: openPool(tenantId, this.#source, this.#settings, this.#log),
-      leases: 0,
-      retired: false,
-      closing: false,
-      gone: Promise.withResolvers(),
-    };
-    this.#places.set(tenantId, place);
+  /** Closes idle pools, the least recently used first, until there is a free or closing one for everybody who waits for a place. */
+  #makeRoom(): void {
+    for (const place of this.#places.all()) {
+      if (!place.idle) continue;
+      if (this.#missing() <= 0) return;
+      this.#dismiss(place, 'limit');
+    }
+  }
+
+  #missing(): number {
+    const free = this.#places.limit - this.#places.size;
+    const coming = this.#places.count(({ closing, slow }) => closing && !slow);
+    const tenants = new Set<TenantId>();
+    let successors = 0;
+    for (const { tenantId, successorOf } of this.#queue) {
+      if (successorOf) successors++;
+      else if (!this.#places.current(tenantId)) tenants.add(tenantId);
+    }
+    return tenants.size + successors - free - coming;
+  }
+
+  /** Opens a pool in a free place: with its old one's wanted configuration, or with the source's. */
+  #take(tenantId: TenantId, old?: PoolPlace): PoolPlace {
+    const config = old?.wanted;
+    const place: PoolPlace = new PoolPlace(
+      tenantId,
+      this.#open(tenantId, config, (code) => this.#refused(place, code)),
+    );
+    this.#places.add(place, old);
     place.opened.then(
-      () => {
+      (pool) => {
+        place.pool = pool;
+        place.config = pool.config;
+        this.#metrics?.poolsCreated.inc();
         this.#log.info({ tenantId, open: this.#places.size }, 'opened the tenant’s database');
-        this.#onOpen?.(tenantId);
+        if (place.leaving) {
+          if (place.leases === 0) this.#close(place, place.leaving);
+          return;
+        }
+        if (old) {
+          place.wanted = old.wanted;
+          this.#dismiss(old, 'replaced');
+        } else this.#options.onOpen?.(tenantId);
+        if (place.leases === 0) this.#rest(place);
+        this.#compare(place);
+        this.#serve();
       },
-      // A failed opening leaves its place at once: the next use tries anew.
-      () => this.#vacate(tenantId, place),
+      (error) => {
+        const code = errorCode(error instanceof MatcherError ? (error.cause ?? error) : error);
+        this.#metrics?.connectionErrors.inc({ resource: 'postgresql', code });
+        if (old) {
+          old.successor = undefined;
+          this.#log.warn({ tenantId, code }, 'the changed configuration does not work; the pool stays as it was');
+        }
+        // A failed opening leaves its place at once: the next use tries anew.
+        this.#vacate(place);
+        if (old?.wanted && config && !isSameDatabase(old.wanted, config)) this.#compare(old);
+      },
     );
     return place;
   }
 
-  #close(tenantId: TenantId, place: Place, reason: string): Promise<void> {
+  /** Starts a place's replacement when it is not what its tenant's configuration asks for. */
+  #compare(place: PoolPlace): void {
+    const { config, wanted } = place;
+    if (!config || !wanted || place.leaving || place.successor || this.#awaitsSuccessor(place)) return;
+    if (isSameDatabase(config, wanted)) {
+      place.config = wanted;
+      return;
+    }
+    if (place.idle && this.#places.full) {
+      this.#dismiss(place, 'replaced');
+      return;
+    }
+    this.#seat({
+      tenantId: place.tenantId,
+      successorOf: place,
+      admit: () => {},
+      // In a fleet that is full for so long, the place itself has to become free.
+      refuse: () => this.#dismiss(place, 'replaced'),
+    });
+  }
+
+  #awaitsSuccessor(place: PoolPlace): boolean {
+    return [...this.#queue].some(({ successorOf }) => successorOf === place);
+  }
+
+  /** PostgreSQL does not let an open pool in any more. What it has goes on; the next lease opens anew. */
+  #refused(place: PoolPlace, code: string): void {
+    const { tenantId } = place;
+    if (place.leaving) return;
+    this.#metrics?.connectionErrors.inc({ resource: 'postgresql', code });
+    this.#log.warn({ tenantId, code }, 'the tenant’s database refuses new connections of an open pool');
+    this.#source.forget(tenantId);
+    this.#dismiss(place, 'replaced');
+    this.#serve();
+    this.#options.onRefused?.(tenantId);
+  }
+
+  #rest(place: PoolPlace): void {
+    place.idleTimer = setTimeout(() => this.#dismiss(place, 'idle'), this.#idleMs).unref();
+  }
+
+  /** As `dismiss`, and those who are still coming in are refused. */
+  #revoke(place: PoolPlace, reason: CloseReason, error: Error): void {
+    place.refusal = error;
+    this.#dismiss(place, reason);
+  }
+
+  /** Lets nobody else in; closes the pool when nobody is left. */
+  #dismiss(place: PoolPlace, reason: CloseReason): void {
+    if (place.leaving) return;
+    place.leaving = reason;
+    this.#places.withdraw(place);
+    if (reason === 'replaced') this.#metrics?.rotations.inc({ resource: 'postgresql' });
+    for (const waiter of this.#queue) if (waiter.successorOf === place) this.#queue.leave(waiter);
+    if (place.idle) this.#close(place, reason);
+  }
+
+  #close(place: PoolPlace, reason: CloseReason): void {
     clearTimeout(place.idleTimer);
-    if (!place.closing) {
-      place.closing = true;
-      void place.opened
-        .then((opened) => opened.close())
-        .finally(() => {
-          this.#vacate(tenantId, place);
-          this.#log.info({ tenantId, reason, open: this.#places.size }, 'closed the tenant’s database');
-        });
-    }
-    return place.gone.promise;
+    place.closing = true;
+    this.#report();
+    const late = setTimeout(() => {
+      place.slow = true;
+      this.#serve();
+    }, promptMs);
+    void place.pool?.close().finally(() => {
+      clearTimeout(late);
+      this.#metrics?.poolsClosed.inc({ reason });
+      this.#vacate(place);
+      this.#log.info({ tenantId: place.tenantId, reason, open: this.#places.size }, 'closed the tenant’s database');
+    });
   }
 
-  /** Gives the place of what is gone to the tenant that has waited longest, and lets all in who wait for that tenant. */
-  #vacate(tenantId: TenantId, place: Place): void {
-    this.#places.delete(tenantId);
+  #vacate(place: PoolPlace): void {
+    this.#places.remove(place);
     place.gone.resolve();
-    const [first] = this.#waiters;
-    if (!first || !this.#hasFreePlace()) return;
-    const next = this.#open(first.tenantId);
-    const admitted = this.#waiters.filter((waiter) => waiter.tenantId === first.tenantId);
-    this.#waiters = this.#waiters.filter((waiter) => waiter.tenantId !== first.tenantId);
-    for (const waiter of admitted) waiter.admit(this.#enter(first.tenantId, next));
+    this.#serve();
   }
 
-  /** Closes idle pools, the least recently used first, until there is a closing one for every tenant that waits. */
-  #makeRoom(): void {
-    let missing = new Set(this.#waiters.map(({ tenantId }) => tenantId)).size;
-    for (const place of this.#places.values()) if (place.closing) missing--;
-    for (const [tenantId, place] of this.#places) {
-      if (missing <= 0) return;
-      if (place.leases > 0 || place.closing) continue;
-      void this.#close(tenantId, place, 'limit');
-      missing--;
-    }
-  }
-
-  #waitForPlace(tenantId: TenantId, deadline: number): Promise<PoolLease> {
-    const { promise, resolve: admit, reject: refuse } = Promise.withResolvers<PoolLease>();
-    const waiter: Waiter = { tenantId, admit, refuse };
-    this.#waiters.push(waiter);
-    this.#makeRoom();
-    const timer = setTimeout(() => {
-      const index = this.#waiters.indexOf(waiter);
-      if (index < 0) return;
-      this.#waiters.splice(index, 1);
-      refuse(this.#busy());
-    }, deadline - Date.now());
-    return promise.finally(() => clearTimeout(timer));
-  }
-
-  async #inTime(event: Promise<void>, deadline: number): Promise<void> {
-    const { promise: late, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => reject(this.#busy()), deadline - Date.now());
-    await Promise.race([event, late]).finally(() => clearTimeout(timer));
+  #report(): void {
+    if (!this.#metrics) return;
+    const { open, leased, closing, waiting } = this.state();
+    this.#metrics.pools.set({ state: 'open' }, open);
+    this.#metrics.pools.set({ state: 'leased' }, leased);
+    this.#metrics.pools.set({ state: 'closing' }, closing);
+    this.#metrics.poolWaiters.set(waiting);
   }
 
   #busy(): MatcherError {

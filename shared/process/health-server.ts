@@ -1,10 +1,11 @@
-import { createServer } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
 import { splitAddress } from '../config/kinds.ts';
 
 export interface Readiness {
-  ready: boolean;
-  [detail: string]: unknown;
+  readonly ready: boolean;
+  readonly [detail: string]: unknown;
 }
 
 export interface HealthServer {
@@ -12,17 +13,28 @@ export interface HealthServer {
   close(): Promise<void>;
 }
 
-/** Serves `/health` (the process is alive) and `/ready` (it does its work now), for whoever supervises it. */
-export async function serveHealth(address: string, readiness: () => Readiness): Promise<HealthServer> {
+/**
+ * Serves `/health` (the process is alive), `/ready` (it does its work now) and `/metrics` (Prometheus' text format), for whoever supervises it.
+ *
+ * @param readiness is asked for each answer, and must cost nothing.
+ */
+export async function serveHealth(
+  address: string,
+  readiness: () => Readiness,
+  metrics: Registry,
+): Promise<HealthServer> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];
-    const [status, body] =
-      path === '/health'
-        ? [200, { status: 'ok' }]
-        : path === '/ready'
-          ? readyAnswer(readiness())
-          : [404, { code: 'NOT_FOUND', error: 'There is /health and /ready' }];
-    response.writeHead(status as number, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    if (path === '/health') answer(response, 200, { status: 'ok' });
+    else if (path === '/ready') {
+      const now = readiness();
+      answer(response, now.ready ? 200 : 503, now);
+    } else if (path === '/metrics') {
+      metrics.metrics().then(
+        (text) => response.writeHead(200, { 'content-type': metrics.contentType }).end(text),
+        () => answer(response, 500, { code: 'INTERNAL', error: 'The metrics could not be collected' }),
+      );
+    } else answer(response, 404, { code: 'NOT_FOUND', error: 'There is /health, /ready and /metrics' });
   });
   const { host, port } = splitAddress(address);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -38,6 +50,6 @@ export async function serveHealth(address: string, readiness: () => Readiness): 
   };
 }
 
-function readyAnswer(now: Readiness): [number, Readiness] {
-  return [now.ready ? 200 : 503, now];
+function answer(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }

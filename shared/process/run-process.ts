@@ -7,6 +7,8 @@ import { createLog, type Logger } from '../observability/log.ts';
 export interface Running {
   /** Ends the work in an orderly way. */
   stop(): Promise<void>;
+  /** Rejects when this process can't do its work any more and a new one has to begin anew. */
+  readonly broken?: Promise<never>;
 }
 
 /** Exit statuses: 2 for a configuration that can't work, as for a command line that can't be understood. */
@@ -43,10 +45,18 @@ export async function runProcess(
   process.once('disconnect', () => stop('the parent is gone'));
   try {
     const running = await Promise.race([start(settings, log), toldToStop.then(() => undefined)]);
-    log.info({ reason: await toldToStop }, running ? 'stopping' : 'stopping during the start');
+    let status = 0;
+    try {
+      const reason = await Promise.race([toldToStop, ...(running?.broken ? [running.broken] : [])]);
+      log.info({ reason }, running ? 'stopping' : 'stopping during the start');
+    } catch (error) {
+      // What still works is brought to its end.
+      log.fatal({ err: error }, 'stopping because of an error');
+      status = 1;
+    }
     await running?.stop();
     log.info('stopped');
-    process.exit(0);
+    process.exit(status);
   } catch (error) {
     log.fatal({ err: error }, 'ended by an error');
     process.exit(1);

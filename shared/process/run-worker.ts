@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Settings } from '../config/variables.ts';
 import { errorCode } from '../errors.ts';
@@ -5,13 +6,22 @@ import type { AnyJobDefinition } from '../jobs/definition.ts';
 import { TenantConsumers } from '../jobs/tenant-consumers.ts';
 import { createS3Client } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
+import { createMetrics } from '../observability/metrics.ts';
 import { TenantPools } from '../postgres/tenant-pools.ts';
+import { ConnectTurns } from '../rabbitmq/connect-turns.ts';
 import { createRedis } from '../redis/tenant-redis.ts';
 import { Slots } from '../slots.ts';
 import { TenantDirectory } from '../tenancy/directory.ts';
+import { FleetShare, fleetTiming } from '../tenancy/fleet-share.ts';
+import { TenantRefresher } from '../tenancy/refresh.ts';
+import type { TenantId } from '../tenancy/tenant-id.ts';
 import { createTenantSource } from '../tenancy/tenant-source.ts';
+import { memberExchange } from './fleet-members.ts';
+import { announce } from './fleet-registry.ts';
 import { serveHealth } from './health-server.ts';
 import { type Running, runProcess } from './run-process.ts';
+import { startupReport, startupWarnings } from './startup-report.ts';
+import { WorkerStatus } from './worker-status.ts';
 
 /** The main of a worker process: works the given kinds of jobs for every active tenant, until it is told to stop. */
 export function runWorker(name: string, definitions: readonly AnyJobDefinition[]): Promise<void> {
@@ -19,22 +29,36 @@ export function runWorker(name: string, definitions: readonly AnyJobDefinition[]
 }
 
 export interface RunningWorker extends Running {
-  /** Port of /health and /ready. */
+  /** Port of /health, /ready and /metrics. */
   readonly port: number;
 }
 
-/** Starts a worker inside this process. It is ready once the list of tenants was read and each of them is consumed. */
+/**
+ * Starts a worker inside this process. It is ready once the list of tenants was read and those that are its own are being consumed.
+ *
+ * @param timing how it finds out about the other processes of its kind; a test has no time to wait.
+ */
 export async function startWorker(
   name: string,
   definitions: readonly AnyJobDefinition[],
   settings: Settings,
   log: Logger,
+  timing = fleetTiming,
 ): Promise<RunningWorker> {
-  const source = createTenantSource(settings);
+  const id = randomUUID();
+  const jobs = definitions.map(({ type }) => type);
+  const metrics = createMetrics();
+  const source = createTenantSource(settings, { log, metrics });
   const redis = createRedis(settings, log);
   const s3 = createS3Client(settings);
-  const directory = new TenantDirectory(source, settings, log);
+  const directory = new TenantDirectory(source, settings, log, metrics);
+  const credentialsRefused = (tenantId: TenantId) => refresher.credentialsRefused(tenantId);
+  const broken = Promise.withResolvers<never>();
+  // It is looked at by whoever runs the process, if anybody.
+  broken.promise.catch(() => {});
   const pools = new TenantPools(source, settings, log, {
+    metrics,
+    onRefused: credentialsRefused,
     onOpen: (tenantId) => {
       consumers
         .get(tenantId)
@@ -50,6 +74,9 @@ export async function startWorker(
     settings,
     definitions,
     slots: new Slots(settings.JOB_SLOTS),
+    turns: new ConnectTurns(),
+    credentialsRefused,
+    deaf: broken.reject,
     run: {
       leaseSec: settings.JOB_LEASE_SEC,
       maxAttempts: settings.JOB_MAX_ATTEMPTS,
@@ -57,34 +84,42 @@ export async function startWorker(
     },
     name,
     log,
+    metrics,
   };
-  const consumers = new TenantConsumers(parts, directory, settings.DRAIN_TIMEOUT_SEC * 1000);
-  let state: 'running' | 'draining' = 'running';
-  const health = await serveHealth(settings.SERVER_ADDRESS, () => {
-    const tenants = consumers.state;
-    // One tenant's broker that is away does not make the process useless to the others.
-    const ready = state === 'running' && directory.known && (tenants.active === 0 || tenants.consuming > 0);
-    return { ready, state, tenants, pools: pools.size };
-  });
+  const share = settings.MULTI_TENANT_ENABLED
+    ? new FleetShare({
+        self: { id, jobs },
+        own: () => ({ eligible: directory.known, settled: consumers.settled, busy: [...consumers.busy] }),
+        exchange: memberExchange(redis, settings, name, timing.believed),
+        active: directory.active,
+        limit: settings.MULTI_TENANT_MAX_TENANT_POOLS,
+        timing,
+        log,
+      })
+    : undefined;
+  const consumers = new TenantConsumers(parts, directory, settings.DRAIN_TIMEOUT_SEC * 1000, share);
+  const refresher = new TenantRefresher({ source, directory, open: [pools, consumers], settings, log, metrics });
+  const status = new WorkerStatus({ ...parts, id, kind: name, jobs, directory, consumers });
+  const health = await serveHealth(settings.SERVER_ADDRESS, () => status.readiness(), metrics.registry);
+  share?.start();
   directory.start();
-  log.info(
-    {
-      mode: settings.MULTI_TENANT_ENABLED ? 'multi-tenant' : 'single-tenant',
-      jobs: definitions.map(({ type }) => type),
-      slots: settings.JOB_SLOTS,
-      maxTenantPools: settings.MULTI_TENANT_MAX_TENANT_POOLS,
-      connectionsPerTenant: settings.POSTGRES_MAX_OPEN_CONNS,
-      port: health.port,
-    },
-    'started',
-  );
+  refresher.start();
+  log.info({ ...startupReport(settings), jobs, port: health.port }, 'started');
+  for (const warning of startupWarnings(settings)) log.warn(warning);
+  const announcement = announce(redis, settings, log, () => status.snapshot(health.port));
+  const stopWatching = status.watch(() => announcement.soon());
   return {
     port: health.port,
+    broken: broken.promise,
     async stop() {
-      state = 'draining';
-      await directory.stop();
+      status.drain();
+      announcement.soon();
+      refresher.stop();
+      await Promise.all([share?.stop(), directory.stop()]);
       await consumers.stop();
       await pools.closeAll();
+      stopWatching();
+      await announcement.stop();
       redis.disconnect();
       s3.destroy();
       await health.close();

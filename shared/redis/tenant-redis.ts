@@ -3,7 +3,7 @@ import { splitAddress } from '../config/kinds.ts';
 import type { Settings } from '../config/variables.ts';
 import { errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
-import type { TenantId } from '../tenancy/tenant-id.ts';
+import { type KeySpace, prefixIn } from '../tenancy/key-space.ts';
 
 /**
  * The tenant's key space. A key is written without its prefix; there is no command that reaches another tenant's. Every call fails with
@@ -26,6 +26,9 @@ export function createRedis(settings: Settings, log: Logger): Redis {
     connectionName: 'matcher',
     // Nothing that must be right hangs on Redis: a call fails soon instead of waiting for it to come back.
     commandTimeout: 2000,
+    // A connection that swallows what it is sent says nothing about its end. Longer than a call waits: one slow answer is no reason to part.
+    socketTimeout: 4000,
+    connectTimeout: 5000,
     maxRetriesPerRequest: 1,
     enableOfflineQueue: false,
     retryStrategy: (attempt) => Math.min(100 * 2 ** attempt, 5000) * (0.5 + Math.random() / 2),
@@ -34,9 +37,9 @@ export function createRedis(settings: Settings, log: Logger): Redis {
   return redis;
 }
 
-/** @param tenantId is absent in single-tenant mode, where keys have no prefix. */
-export function tenantRedis(redis: Redis, tenantId: TenantId | undefined): TenantRedis {
-  const prefix = tenantId === undefined ? '' : `tenant:${tenantId}:`;
+/** @throws MatcherError `TENANT_REQUIRED` */
+export function tenantRedis(redis: Redis, space: KeySpace): TenantRedis {
+  const prefix = prefixIn(space, (tenantId) => `tenant:${tenantId}:`);
   const at = (key: string) => {
     if (key === '') throw new MatcherError('REDIS_KEY_INVALID', 'A Redis key must not be empty');
     return prefix + key;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { MatcherError, type Remedy } from '../errors.ts';
-import { parseAnswer } from './http-exchange.ts';
+import { parseAnswer } from '../http-exchange.ts';
 
 /** What the Fetcher answers: what is relied on is checked, everything else is handed on as it came. An empty list may come as null. */
 const list = <T extends z.ZodType>(item: T) =>

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { Settings } from '../config/variables.ts';
 import { MatcherError } from '../errors.ts';
+import { ExchangeError, exchange } from '../http-exchange.ts';
 import type { Logger } from '../observability/log.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import {
@@ -19,7 +20,6 @@ import {
   schemaAnswer,
   startedJobAnswer,
 } from './fetcher-answers.ts';
-import { ExchangeError, exchange } from './http-exchange.ts';
 import type { BearerToken, M2MTokenSource } from './m2m-token.ts';
 
 const callTimeoutMs = 30_000;

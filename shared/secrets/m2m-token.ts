@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { Settings } from '../config/variables.ts';
 import { errorCode, MatcherError } from '../errors.ts';
+import { ExchangeError, exchange, parseAnswer } from '../http-exchange.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
-import { ExchangeError, exchange, parseAnswer } from './http-exchange.ts';
 import type { M2MCredentialSource } from './m2m-credentials.ts';
 import { type M2MCredentials, sameCredentials } from './m2m-secret.ts';
 import { type Remembered, TenantMemory } from './tenant-memory.ts';

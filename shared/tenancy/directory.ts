@@ -3,69 +3,97 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Settings } from '../config/variables.ts';
 import { errorCode, errorMessage } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
-import { listenForLifecycle } from './lifecycle-listener.ts';
+import type { Metrics } from '../observability/metrics.ts';
+import { type LifecycleNews, listenForLifecycle } from './lifecycle-listener.ts';
 import type { TenantId } from './tenant-id.ts';
 import type { TenantSource } from './tenant-source.ts';
 
 interface DirectoryEvents {
   added: [TenantId];
   removed: [TenantId];
+  /** An event said that the tenant's configuration may be another one now. */
+  changed: [TenantId];
   /** A comparison with the list has ended, whatever it found. */
   compared: [];
 }
 
-/** For how many intervals every list must be empty before a full fleet believes that all its tenants are gone. */
+/** For how many intervals every list must be empty before a fleet believes that all its tenants are gone. */
 const emptyIntervalsToBelieve = 2;
+
+/** An explicit answer that a tenant is not to be served, as against no answer. */
+export function isRefusal(error: unknown): boolean {
+  return ['TENANT_SUSPENDED', 'TENANT_NOT_FOUND'].includes(errorCode(error));
+}
+
+/** Events whose way is measured, of those that wait for one comparison: an outage must not gather them without end. */
+const measuredEvents = 1000;
 
 /**
  * The tenants that are active now. The Tenant Manager's list is the truth; an event on Redis is only a reason to read it at once. So a
- * lost, late, repeated or forged event can do no harm: at worst it costs a request, and a lost one costs an interval.
+ * lost, late, repeated or forged event can do no harm: at worst it costs a request, and a lost one costs an interval. A tenant whose own
+ * configuration is refused is not active even when a list that lags behind still names it.
  */
 export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   readonly #active = new Set<TenantId>();
+  readonly #refused = new Set<TenantId>();
   readonly #source: TenantSource;
   readonly #settings: Settings;
   readonly #log: Logger;
+  readonly #metrics: Metrics | undefined;
   readonly #stopped = new AbortController();
-  #stopListening: (() => Promise<void>) | undefined;
+  #stopListening: (() => void) | undefined;
   #emptySince: number | undefined;
+  /** Tenants that events since the last list have called suspended or gone. */
+  #saidGone = new Set<TenantId>();
+  /** When what those events tell of has happened. */
+  #happened: number[] = [];
   #comparing: Promise<void> | undefined;
   #again = false;
-  #known = false;
+  #comparedAt: number | undefined;
   #loop: Promise<void> | undefined;
 
-  constructor(source: TenantSource, settings: Settings, log: Logger) {
+  constructor(source: TenantSource, settings: Settings, log: Logger, metrics?: Metrics) {
     super();
     this.#source = source;
     this.#settings = settings;
     this.#log = log;
+    this.#metrics = metrics;
   }
 
   get active(): ReadonlySet<TenantId> {
     return this.#active;
   }
 
+  /** Tenants that the list names and whose configuration the Tenant Manager refuses. */
+  get refused(): ReadonlySet<TenantId> {
+    return this.#refused;
+  }
+
   /** Whether the list was read at least once, so that what is active is what should be. */
   get known(): boolean {
-    return this.#known;
+    return this.#comparedAt !== undefined;
+  }
+
+  /** When the list was last read and compared (ms since 1970). */
+  get comparedAt(): number | undefined {
+    return this.#comparedAt;
   }
 
   /** Reads the list now and from then on keeps comparing. Returns at once; a Tenant Manager that is away is asked again. */
   start(): void {
     if (this.#settings.MULTI_TENANT_ENABLED && this.#settings.MULTI_TENANT_REDIS_HOST) {
-      this.#stopListening = listenForLifecycle(this.#settings, this.#log, {
-        changed: (tenantId) => {
-          if (tenantId) this.#source.forget(tenantId);
-          void this.compare();
-        },
-      });
+      const reactions = {
+        event: (news: LifecycleNews) => this.#heard(news),
+        subscribed: () => void this.compare(),
+      };
+      this.#stopListening = listenForLifecycle(this.#settings, this.#log, reactions, this.#metrics);
     }
     this.#loop = this.#keepComparing();
   }
 
   async stop(): Promise<void> {
     this.#stopped.abort();
-    await this.#stopListening?.();
+    this.#stopListening?.();
     await this.#loop;
     await this.#comparing;
   }
@@ -88,23 +116,56 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
     return this.#comparing;
   }
 
+  /** The Tenant Manager refuses a tenant's configuration: it is not active from now on, and the list is looked at. */
+  refuse(tenantId: TenantId): void {
+    if (this.#stopped.signal.aborted || this.#refused.has(tenantId)) return;
+    this.#log.warn({ tenantId }, 'the Tenant Manager refuses the tenant’s configuration: it is not served');
+    this.#refused.add(tenantId);
+    this.#remove(tenantId);
+    void this.compare();
+  }
+
+  /** The configuration of a tenant answers again: it is active when the list says so. */
+  readmit(tenantId: TenantId): void {
+    if (this.#refused.delete(tenantId)) void this.compare();
+  }
+
+  #heard({ effect, tenantId, at }: LifecycleNews): void {
+    this.#source.forget(tenantId);
+    // One that is served already may have been provisioned anew.
+    if (effect === 'change' || (effect === 'appear' && this.#active.has(tenantId))) this.emit('changed', tenantId);
+    if (effect === 'change') return;
+    if (effect === 'disappear') this.#saidGone.add(tenantId);
+    // It gets its chance at once; if it is refused again, it was not served in between.
+    else this.#refused.delete(tenantId);
+    if (at !== undefined && this.#happened.length < measuredEvents) this.#happened.push(at);
+    void this.compare();
+  }
+
   async #keepComparing(): Promise<void> {
     const interval = this.#settings.MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC * 1000;
     while (!this.#stopped.signal.aborted) {
       await this.compare();
       // Until the first list is there nothing works, so it is asked for more often. The spread keeps a fleet from asking in step.
-      const pause = (this.#known ? interval : Math.min(interval, 1000)) * (0.8 + Math.random() * 0.4);
+      const pause = (this.known ? interval : Math.min(interval, 1000)) * (0.8 + Math.random() * 0.4);
       await delay(pause, undefined, { signal: this.#stopped.signal }).catch(() => {});
     }
   }
 
   async #compareOnce(): Promise<void> {
+    // What is heard from here on is not yet in the list that is read now.
+    const saidGone = this.#saidGone;
+    const happened = this.#happened;
+    this.#saidGone = new Set();
+    this.#happened = [];
     let listed: Set<TenantId>;
     try {
       listed = new Set(await this.#source.listActive(this.#stopped.signal));
     } catch (error) {
       if (this.#stopped.signal.aborted) return;
-      // Whoever runs goes on with what is known.
+      // Whoever runs goes on with what is known, and what was heard is still to be answered.
+      for (const tenantId of saidGone) this.#saidGone.add(tenantId);
+      this.#happened = happened.concat(this.#happened).slice(0, measuredEvents);
       this.#log.warn(
         { code: errorCode(error), reason: errorMessage(error) },
         'the list of active tenants cannot be read',
@@ -112,35 +173,45 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
       return;
     }
     if (this.#stopped.signal.aborted) return;
-    this.#known = true;
-    if (this.#isSuspicious(listed)) {
-      this.#log.warn(
-        { running: this.#active.size },
-        'the list of active tenants is empty where it was full; looking again',
-      );
-      return;
-    }
-    for (const tenantId of this.#active) {
-      if (listed.has(tenantId)) continue;
-      this.#active.delete(tenantId);
-      this.#source.forget(tenantId);
-      this.emit('removed', tenantId);
-    }
+    this.#comparedAt = Date.now();
+    this.#apply(this.#believable(listed, saidGone));
+    this.#metrics?.tenantsKnown.set(this.#active.size);
+    this.#metrics?.listComparedAt.setToCurrentTime();
+    // The two clocks need not agree to the millisecond.
+    for (const at of happened) this.#metrics?.discoveryLag.observe(Math.max(0, Date.now() - at) / 1000);
+  }
+
+  #apply(listed: ReadonlySet<TenantId>): void {
+    for (const tenantId of this.#refused) if (!listed.has(tenantId)) this.#refused.delete(tenantId);
+    for (const tenantId of this.#active) if (!listed.has(tenantId)) this.#remove(tenantId);
     for (const tenantId of listed) {
-      if (this.#active.has(tenantId)) continue;
+      if (this.#active.has(tenantId) || this.#refused.has(tenantId)) continue;
       this.#active.add(tenantId);
       this.emit('added', tenantId);
     }
   }
 
-  /** A half-started Tenant Manager, or one asked by a wrong name, has no tenants: not for a moment is that a reason to close everything. */
-  #isSuspicious(listed: ReadonlySet<TenantId>): boolean {
-    if (listed.size > 0 || this.#active.size < 2) {
+  #remove(tenantId: TenantId): void {
+    if (!this.#active.delete(tenantId)) return;
+    this.#source.forget(tenantId);
+    this.emit('removed', tenantId);
+  }
+
+  /**
+   * What of a list can be taken at its word. A half-started Tenant Manager, or one asked by a wrong name, has no tenants: not for a moment
+   * is that a reason to close everything, be it one tenant or a thousand. Where an event has said of a tenant that it is gone, two who know
+   * say so.
+   */
+  #believable(listed: ReadonlySet<TenantId>, saidGone: ReadonlySet<TenantId>): ReadonlySet<TenantId> {
+    const left = new Set(listed.size > 0 ? [] : [...this.#active].filter((tenantId) => !saidGone.has(tenantId)));
+    if (left.size === 0) {
       this.#emptySince = undefined;
-      return false;
+      return listed;
     }
     this.#emptySince ??= performance.now();
     const patience = emptyIntervalsToBelieve * this.#settings.MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC * 1000;
-    return performance.now() - this.#emptySince < patience;
+    if (performance.now() - this.#emptySince >= patience) return listed;
+    this.#log.warn({ running: left.size }, 'the list of active tenants is empty where it was full; looking again');
+    return left;
   }
 }

@@ -1,13 +1,15 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { Settings } from '../config/variables.ts';
-import { errorMessage, MatcherError } from '../errors.ts';
+import { errorCode, errorMessage, MatcherError } from '../errors.ts';
+import type { Logger } from '../observability/log.ts';
+import type { Metrics } from '../observability/metrics.ts';
+import { newTraceContext } from '../observability/trace-context.ts';
 import { ConfigCache } from './config-cache.ts';
+import { type BreakerState, ManagerBreaker } from './manager-breaker.ts';
+import { type ManagerAnswer, type ManagerCall, performCall } from './manager-call.ts';
 import { tenantConfigFrom } from './tenant-config.ts';
 import { canonicalTenantId, type TenantId, tryCanonicalTenantId } from './tenant-id.ts';
-import type { TenantSource } from './tenant-source.ts';
-import { activeTenantsAnswer, connectionsAnswer, refusal, service } from './wire.ts';
-
-const maxAnswerBytes = 10 * 1024 * 1024;
+import { activeTenantsAnswer, connectionsAnswer, service } from './wire.ts';
 
 export interface NewTenant {
   id?: string;
@@ -19,150 +21,183 @@ export interface NewTenant {
   owner: { email: string };
 }
 
-export interface TenantManagerClient extends TenantSource {
-  describeActive(
-    signal?: AbortSignal,
-  ): Promise<{ id: string; name?: string | null | undefined; status?: string | null | undefined }[]>;
-  create(tenant: NewTenant): Promise<{ id: string; slug: string; status: string }>;
-  associate(
-    tenantId: TenantId,
-    body: { isolationMode: string; maxOpenConns?: number; maxIdleConns?: number },
-  ): Promise<void>;
-  suspend(tenantId: TenantId): Promise<void>;
-  reactivate(tenantId: TenantId): Promise<void>;
+/** A limit that is absent stays as it is; `null` takes it back. */
+export interface NewLimits {
+  maxOpenConns?: number | null;
+  maxIdleConns?: number | null;
+  /** Milliseconds, or a text like `30s`; 0 means without end. */
+  statementTimeout?: number | string | null;
 }
 
-/** Speaks the Tenant Manager's HTTP contract, for workers (list, configuration) and for the command line (administration). */
-export function createTenantManagerClient(settings: Settings): TenantManagerClient {
+/** How a tenant's service is after a call that changed it. */
+export interface AssociationState {
+  serviceName: string;
+  status: string;
+}
+
+export interface ManagerClientParts {
+  log?: Logger;
+  metrics?: Metrics;
+}
+
+/** The Tenant Manager, as workers and the command line see it. */
+export type TenantManagerClient = ReturnType<typeof createTenantManagerClient>;
+
+const createdAnswer = z.object({
+  id: z.string().refine((id) => tryCanonicalTenantId(id) !== undefined),
+  slug: z.string(),
+  status: z.string(),
+});
+const associationAnswer = z.object({ serviceName: z.string(), status: z.string() });
+
+/**
+ * Speaks the Tenant Manager's HTTP contract. Calls throw MatcherError `TENANT_MANAGER_UNAVAILABLE`, `TENANT_MANAGER_REFUSED`; about a tenant
+ * also `TENANT_NOT_FOUND`, `TENANT_SUSPENDED` ({@link TenantSuspended}, which says in which way).
+ *
+ * What workers ask (the list, configurations) goes through one circuit breaker. Administration does not: somebody waits for its answer, will
+ * see the failure, and may be about to repair what opened the breaker.
+ */
+export function createTenantManagerClient(settings: Settings, { log, metrics }: ManagerClientParts = {}) {
   const { MULTI_TENANT_URL: base, MULTI_TENANT_SERVICE_API_KEY: apiKey } = settings;
   if (base === undefined || apiKey === undefined) {
     throw new MatcherError('INVALID_CONFIG', 'MULTI_TENANT_URL and MULTI_TENANT_SERVICE_API_KEY are required');
   }
+  const target = { base, apiKey, timeoutMs: settings.MULTI_TENANT_TIMEOUT * 1000 };
+  const breaker = new ManagerBreaker(settings, { ...(log && { log }), ...(metrics && { metrics }) });
 
-  async function call(method: string, path: string, body?: unknown, stop?: AbortSignal): Promise<unknown> {
-    let response: Response;
-    let text: string;
+  async function ask<S extends z.ZodType>(call: ManagerCall<S>): Promise<z.output<S>> {
+    const trace = newTraceContext();
+    const began = performance.now();
+    const seen = (error: unknown) => ({
+      call: call.name,
+      ...(call.tenantId && { tenantId: call.tenantId }),
+      traceId: trace.traceId,
+      ms: Math.round(performance.now() - began),
+      code: errorCode(error),
+      reason: errorMessage(error),
+    });
+    const count = (outcome: string) => metrics?.managerRequests.inc({ call: call.name, outcome });
+    let sent = false;
+    const perform = () => {
+      sent = true;
+      return performCall(target, call, trace);
+    };
+    let answer: ManagerAnswer<z.output<S>>;
     try {
-      response = await fetch(base + path, {
-        method,
-        redirect: 'manual',
-        signal: AbortSignal.any([AbortSignal.timeout(settings.MULTI_TENANT_TIMEOUT * 1000), ...(stop ? [stop] : [])]),
-        headers: {
-          'x-api-key': apiKey as string,
-          accept: 'application/json',
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      });
-      text = await readBounded(response);
-    } catch (cause) {
-      if (cause instanceof MatcherError) throw cause;
-      const reason = (cause as Error).name === 'TimeoutError' ? 'did not answer in time' : 'cannot be reached';
-      throw unavailable(`${reason} (${errorMessage((cause as Error).cause ?? cause)})`, cause);
+      answer = await (call.method === 'GET' ? breaker.run(perform, call.signal) : perform());
+    } catch (error) {
+      if (!sent) count('rejected');
+      // Whoever stopped waiting learned nothing.
+      else if (!call.signal?.aborted) {
+        count('failed');
+        log?.warn(seen(error), 'a request to the Tenant Manager failed');
+      }
+      throw error;
     }
-    if (response.status >= 500 || response.status < 200) throw unavailable(`answered ${response.status}`);
-    const json = parseJson(text);
-    if (response.ok) {
-      if (json === undefined) throw unavailable('sent an unreadable answer');
-      return json;
+    if ('refusal' in answer) {
+      count('refused');
+      log?.info(seen(answer.refusal), 'the Tenant Manager refused a request');
+      throw answer.refusal;
     }
-    // What the answer says is shown, and must not show the key.
-    throw refused(method, response.status, parseJson(text.replaceAll(apiKey as string, '[redacted]')), path);
+    count('ok');
+    return answer.value;
   }
 
-  async function ask<S extends z.ZodType>(schema: S, path: string, stop?: AbortSignal): Promise<z.infer<S>> {
-    const parsed = schema.safeParse(await call('GET', path, undefined, stop));
-    // Only the places are named: the answer holds passwords.
-    if (!parsed.success) {
-      throw unavailable(
-        `sent an answer without a valid ${parsed.error.issues.map((i) => i.path.join('.')).join(', ')}`,
-      );
+  const tenantPath = (tenantId: TenantId) => `/v1/tenants/${encodeURIComponent(tenantId)}`;
+  const associationPath = (tenantId: TenantId) => `${tenantPath(tenantId)}/associations/${service}`;
+
+  const configs = new ConfigCache(
+    async (tenantId) => {
+      const path = `${associationPath(tenantId)}/connections`;
+      const answer = await ask({ name: 'connections', method: 'GET', path, tenantId, answer: connectionsAnswer });
+      return tenantConfigFrom(answer, tenantId, settings);
+    },
+    { ttlMs: settings.MULTI_TENANT_CACHE_TTL_SEC * 1000, metrics },
+  );
+
+  /** A change of a tenant, after which nothing that was known of it is used unasked. */
+  async function change<S extends z.ZodType>(call: ManagerCall<S> & { tenantId: TenantId }): Promise<z.output<S>> {
+    try {
+      return await ask(call);
+    } finally {
+      configs.forget(call.tenantId);
     }
-    return parsed.data;
   }
 
-  const configs = new ConfigCache(async (tenantId) => {
-    const path = `/v1/tenants/${encodeURIComponent(tenantId)}/associations/${service}/connections`;
-    return tenantConfigFrom(await ask(connectionsAnswer, path), tenantId, settings);
-  }, settings.MULTI_TENANT_CACHE_TTL_SEC * 1000);
-
-  const describeActive = (signal?: AbortSignal) =>
-    ask(activeTenantsAnswer, `/v1/tenants/active?service=${service}`, signal);
+  const describeActive = (signal?: AbortSignal) => {
+    const path = `/v1/tenants/active?service=${service}`;
+    return ask({ name: 'active', method: 'GET', path, answer: activeTenantsAnswer, signal });
+  };
 
   return {
+    get breaker(): BreakerState {
+      return breaker.state;
+    },
     describeActive,
-    async listActive(signal) {
+    async listActive(signal?: AbortSignal): Promise<TenantId[]> {
       const ids = (await describeActive(signal)).map((tenant) => tryCanonicalTenantId(tenant.id));
       return [...new Set(ids.filter((id) => id !== undefined))];
     },
-    config: (tenantId) => configs.get(tenantId),
-    refresh: (tenantId) => configs.refresh(tenantId),
-    forget: (tenantId) => configs.forget(tenantId),
-    async create(tenant) {
-      const answer = (await call('POST', '/v1/tenants', tenant)) as { id: string; slug: string; status: string };
-      return { ...answer, id: canonicalTenantId(answer.id) };
+    config: (tenantId: TenantId) => configs.get(tenantId),
+    refresh: (tenantId: TenantId) => configs.refresh(tenantId),
+    forget: (tenantId: TenantId) => configs.forget(tenantId),
+
+    /** @throws MatcherError `ALREADY_EXISTS` */
+    async create(tenant: NewTenant): Promise<{ id: TenantId; slug: string; status: string }> {
+      const call = {
+        name: 'create',
+        method: 'POST',
+        path: '/v1/tenants',
+        body: tenant,
+        answer: createdAnswer,
+      } as const;
+      const created = await ask(call);
+      const id = canonicalTenantId(created.id);
+      configs.forget(id);
+      return { ...created, id };
     },
-    async associate(tenantId, body) {
-      await call('POST', `/v1/tenants/${encodeURIComponent(tenantId)}/associations/${service}`, body);
+    /** @throws MatcherError `ALREADY_EXISTS` */
+    async associate(
+      tenantId: TenantId,
+      body: { isolationMode: string; maxOpenConns?: number; maxIdleConns?: number },
+    ): Promise<void> {
+      const path = associationPath(tenantId);
+      await change({ name: 'associate', method: 'POST', path, body, tenantId, answer: z.unknown() });
     },
-    async suspend(tenantId) {
-      await call('PUT', `/v1/tenants/${encodeURIComponent(tenantId)}/associations/${service}/suspend`);
+    async suspend(tenantId: TenantId): Promise<void> {
+      const path = `${associationPath(tenantId)}/suspend`;
+      await change({ name: 'suspend', method: 'PUT', path, tenantId, answer: z.unknown() });
     },
-    async reactivate(tenantId) {
-      await call('PUT', `/v1/tenants/${encodeURIComponent(tenantId)}/reactivate`);
+    async reactivate(tenantId: TenantId): Promise<void> {
+      const path = `${tenantPath(tenantId)}/reactivate`;
+      await change({ name: 'reactivate', method: 'PUT', path, tenantId, answer: z.unknown() });
+    },
+    /**
+     * Gives the tenant new passwords, of its database and its vhost, or of the one named.
+     *
+     * @throws MatcherError `TENANT_MANAGER_LACKS_CALL`
+     */
+    async rotateCredentials(tenantId: TenantId, credentialType?: 'database' | 'broker'): Promise<AssociationState> {
+      const path = `${associationPath(tenantId)}/credentials/rotate`;
+      const answer = associationAnswer;
+      const body = { ...(credentialType && { credentialType }) };
+      return change({ name: 'rotateCredentials', method: 'POST', path, body, tenantId, answer, extension: true });
+    },
+    /** @throws MatcherError `TENANT_MANAGER_LACKS_CALL` */
+    async changeLimits(tenantId: TenantId, body: NewLimits): Promise<AssociationState> {
+      const path = `${associationPath(tenantId)}/connection-settings`;
+      const answer = associationAnswer;
+      return change({ name: 'changeLimits', method: 'PUT', path, body, tenantId, answer, extension: true });
+    },
+    /**
+     * Ends the tenant's use of the service; its data stays.
+     *
+     * @throws MatcherError `TENANT_MANAGER_LACKS_CALL`
+     */
+    async disassociate(tenantId: TenantId): Promise<AssociationState> {
+      const path = associationPath(tenantId);
+      const answer = associationAnswer;
+      return change({ name: 'disassociate', method: 'DELETE', path, tenantId, answer, extension: true });
     },
   };
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxAnswerBytes) throw unavailable(`sent an answer longer than ${maxAnswerBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return text === '' ? {} : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-/** A failure of the Tenant Manager itself: the only kind that says nothing about the tenant. */
-function unavailable(what: string, cause?: unknown): MatcherError {
-  return new MatcherError('TENANT_MANAGER_UNAVAILABLE', `The Tenant Manager ${what}`, { remedy: 'not-now', cause });
-}
-
-/**
- * A 3xx or 4xx: an answer, and the end of that call only. Whatever it says about the tenant, it says nothing against a job that
- * needed the answer.
- */
-function refused(method: string, status: number, json: unknown, path: string): MatcherError {
-  const { error, status: tenantStatus } = refusal.safeParse(json).data ?? {};
-  const said = error ? `: ${error}` : '';
-  if (status === 404) {
-    return new MatcherError('TENANT_NOT_FOUND', `The Tenant Manager knows no such tenant or service${said}`, {
-      remedy: 'not-now',
-    });
-  }
-  if (status === 403 && tenantStatus) {
-    return new MatcherError('TENANT_SUSPENDED', `The service is ${tenantStatus} for this tenant`, {
-      remedy: 'not-now',
-    });
-  }
-  if (status === 401 || status === 403) {
-    return new MatcherError('TENANT_MANAGER_REFUSED', `The Tenant Manager denies access${said}`, {
-      hint: 'Check MULTI_TENANT_SERVICE_API_KEY.',
-      remedy: 'not-now',
-    });
-  }
-  if (status === 409 && method === 'POST') return new MatcherError('ALREADY_EXISTS', `It exists already${said}`);
-  return new MatcherError('TENANT_MANAGER_REFUSED', `The Tenant Manager answered ${status} to ${path}${said}`, {
-    remedy: 'not-now',
-  });
 }

@@ -1,5 +1,6 @@
 import { type Settings, sslModes } from '../config/variables.ts';
-import { MatcherError } from '../errors.ts';
+import { errorMessage, MatcherError } from '../errors.ts';
+import { readStatementTimeout } from './statement-timeout.ts';
 import { canonicalTenantId, type TenantId, tryCanonicalTenantId } from './tenant-id.ts';
 import { type ConnectionsAnswer, service } from './wire.ts';
 
@@ -47,43 +48,108 @@ export interface RabbitmqTarget {
   readonly tlsCAFile?: string;
 }
 
-/** Reads a Tenant Manager's answer. The module named like the service is ours, else the first in sorted order. */
+/**
+ * Reads a Tenant Manager's answer. The module named like the service is ours, else the first in sorted order.
+ *
+ * @throws MatcherError `SERVICE_NOT_CONFIGURED`, not-now, that says what is missing or makes no sense.
+ */
 export function tenantConfigFrom(answer: ConnectionsAnswer, asked: TenantId, settings: Settings): TenantConfig {
   if (tryCanonicalTenantId(answer.id) !== asked) throw notConfigured(asked, 'the answer is about another tenant');
   const database = moduleOf(answer.databases);
   const postgres = database?.postgresql;
   if (!postgres) throw notConfigured(asked, 'no PostgreSQL database is configured');
+  if (answer.isolationMode === 'schema' && !postgres.schema) {
+    throw notConfigured(asked, 'isolationMode is schema, and no schema is named');
+  }
   const rabbitmq = moduleOf(answer.rabbitmq) ?? answer.messaging?.rabbitmq;
   if (!rabbitmq) throw notConfigured(asked, 'no RabbitMQ vhost is configured');
-  const sslmode = postgres.sslmode ?? settings.POSTGRES_SSLMODE;
-  if (!sslModes.includes(sslmode))
-    throw notConfigured(asked, `sslmode ${JSON.stringify(sslmode)} is none of ${sslModes.join(', ')}`);
-  const ours = database.connectionSettings ?? undefined;
-  const tenants = answer.connectionSettings ?? undefined;
+  if (rabbitmq.tls === false && rabbitmq.tlsCAFile) throw notConfigured(asked, 'tlsCAFile is named, and tls is false');
+  const target = postgresTarget(postgres, settings);
+  const problem = tlsProblem(target);
+  if (problem) throw notConfigured(asked, problem);
+  const replica = replicaTarget(database.postgresqlReplica, target, settings);
   return {
     tenantId: asked,
     slug: answer.tenantSlug,
-    postgres: {
-      host: postgres.host,
-      port: postgres.port,
-      database: postgres.database,
-      user: postgres.username,
-      password: postgres.password,
-      sslmode,
-      ...(postgres.schema ? { schema: postgres.schema } : {}),
-    },
+    postgres: target,
+    ...(replica ? { replica } : {}),
     rabbitmq: {
       host: rabbitmq.host,
       port: rabbitmq.port,
       vhost: rabbitmq.vhost,
       user: rabbitmq.username,
       password: rabbitmq.password,
-      tls: rabbitmq.tls ?? false,
+      // Whoever names an authority means encryption.
+      tls: rabbitmq.tls ?? rabbitmq.tlsCAFile !== undefined,
+      ...(rabbitmq.tlsCAFile ? { tlsCAFile: rabbitmq.tlsCAFile } : {}),
     },
-    limits: {
-      maxOpenConns: ours?.maxOpenConns ?? tenants?.maxOpenConns ?? settings.POSTGRES_MAX_OPEN_CONNS,
-      maxIdleConns: ours?.maxIdleConns ?? tenants?.maxIdleConns ?? settings.POSTGRES_MAX_IDLE_CONNS,
-    },
+    limits: limitsFrom(database.connectionSettings ?? {}, answer.connectionSettings ?? {}, asked, settings),
+  };
+}
+
+type WirePostgres = NonNullable<NonNullable<ConnectionsAnswer['databases']>[string]['postgresql']>;
+type WireReplica = NonNullable<ConnectionsAnswer['databases']>[string]['postgresqlReplica'];
+type WireSettings = Partial<NonNullable<ConnectionsAnswer['connectionSettings']>>;
+
+function postgresTarget(from: WirePostgres, settings: Settings): PostgresTarget {
+  const { schema, sslrootcert, sslcert, sslkey } = from;
+  return {
+    host: from.host,
+    port: from.port,
+    database: from.database,
+    user: from.username,
+    password: from.password,
+    sslmode: from.sslmode ?? settings.POSTGRES_SSLMODE,
+    ...(schema ? { schema } : {}),
+    ...(sslrootcert ? { sslrootcert } : {}),
+    ...(sslcert ? { sslcert } : {}),
+    ...(sslkey ? { sslkey } : {}),
+  };
+}
+
+/** Database, role and schema that the replica doesn't name are the primary's, of which it is a copy. One with the primary's address is none. */
+function replicaTarget(from: WireReplica, primary: PostgresTarget, settings: Settings): PostgresTarget | undefined {
+  if (!from || (from.host === primary.host && from.port === primary.port)) return undefined;
+  return {
+    ...(primary.schema ? { schema: primary.schema } : {}),
+    ...postgresTarget(
+      {
+        ...from,
+        database: from.database || primary.database,
+        username: from.username || primary.user,
+        password: from.password || primary.password,
+      },
+      settings,
+    ),
+  };
+}
+
+/** What is wrong with how a target's connections are to be encrypted, if anything is. */
+export function tlsProblem({ sslmode, sslrootcert, sslcert, sslkey }: PostgresTarget): string | undefined {
+  if (!sslModes.includes(sslmode)) return `sslmode ${JSON.stringify(sslmode)} is none of ${sslModes.join(', ')}`;
+  if (sslmode === 'disable' && (sslrootcert ?? sslcert ?? sslkey))
+    return 'certificates are named, and sslmode is disable';
+  if (sslcert && !sslkey) return 'sslcert is named, and no sslkey';
+  if (sslkey && !sslcert) return 'sslkey is named, and no sslcert';
+  return undefined;
+}
+
+function limitsFrom(
+  ours: WireSettings,
+  tenants: WireSettings,
+  tenantId: TenantId,
+  settings: Settings,
+): ConnectionLimits {
+  let statementTimeoutMs: number | undefined;
+  try {
+    statementTimeoutMs = readStatementTimeout(ours.statementTimeout) ?? readStatementTimeout(tenants.statementTimeout);
+  } catch (error) {
+    throw notConfigured(tenantId, `connectionSettings.statementTimeout ${errorMessage(error)}`);
+  }
+  return {
+    maxOpenConns: ours.maxOpenConns ?? tenants.maxOpenConns ?? settings.POSTGRES_MAX_OPEN_CONNS,
+    maxIdleConns: ours.maxIdleConns ?? tenants.maxIdleConns ?? settings.POSTGRES_MAX_IDLE_CONNS,
+    ...(statementTimeoutMs === undefined ? {} : { statementTimeoutMs }),
   };
 }
 

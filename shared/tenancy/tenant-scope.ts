@@ -3,9 +3,11 @@ import type { Redis } from 'ioredis';
 import type { Settings } from '../config/variables.ts';
 import { type TenantObjects, tenantObjects } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
+import { statementTimeoutOf } from '../postgres/connection-options.ts';
 import { type TenantDatabase, tenantDatabase } from '../postgres/tenant-database.ts';
 import type { TenantPools } from '../postgres/tenant-pools.ts';
 import { type TenantRedis, tenantRedis } from '../redis/tenant-redis.ts';
+import { keySpaceOf } from './key-space.ts';
 import type { TenantId } from './tenant-id.ts';
 
 /**
@@ -16,6 +18,11 @@ export interface TenantScope {
   readonly tenantId: TenantId;
   readonly slug: string;
   readonly db: TenantDatabase;
+  /**
+   * As `db.snapshot`, for much that is read at once: on the tenant's replica when it has one that has caught up with what was committed so far. When it fails
+   * in the middle, `work` is begun again, on the primary.
+   */
+  readonly snapshot: TenantDatabase['snapshot'];
   readonly objects: TenantObjects;
   readonly redis: TenantRedis;
   /** Publishes an event of this tenant at once; for what is true only with a commit, there is the job's completion. */
@@ -42,15 +49,21 @@ export async function leaseScope(
   publish: TenantScope['publish'],
   log: Logger,
 ): Promise<LeasedScope> {
-  const { pools, s3, redis, settings } = parts;
+  const { pools, settings } = parts;
+  const space = keySpaceOf(settings, tenantId);
+  const [objects, redis] = [tenantObjects(parts.s3, settings, space), tenantRedis(parts.redis, space)];
   const lease = await pools.lease(tenantId);
-  const prefix = settings.MULTI_TENANT_ENABLED ? tenantId : undefined;
+  const { config, replica } = lease;
+  const db = tenantDatabase(lease.pool, lease.transactions, statementTimeoutOf(config.limits, settings));
+  const snapshot: TenantScope['snapshot'] = (work, signal) =>
+    replica ? replica.snapshot(db, work, signal) : db.snapshot(work, signal);
   const scope: TenantScope = Object.freeze({
     tenantId,
-    slug: lease.config.slug,
-    db: tenantDatabase(lease.pool, lease.transactions, settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000),
-    objects: tenantObjects(s3, settings, prefix),
-    redis: tenantRedis(redis, prefix),
+    slug: config.slug,
+    db,
+    snapshot,
+    objects,
+    redis,
     publish,
     log,
   });

@@ -33,6 +33,23 @@ const postgresql = z.object({
   sslkey: optionalText,
 });
 
+/** Nothing that is wrong with the replica may keep a tenant from its primary: it is found out when the replica is used. */
+const postgresqlReplica = z
+  .object({
+    host: text,
+    port: port.catch(5432),
+    database: z.string().nullish(),
+    username: z.string().nullish(),
+    password: z.string().nullish(),
+    schema: optionalText,
+    sslmode: optionalText,
+    sslrootcert: optionalText,
+    sslcert: optionalText,
+    sslkey: optionalText,
+  })
+  .nullish()
+  .catch(undefined);
+
 const rabbitmq = z.object({
   host: text,
   port,
@@ -43,7 +60,12 @@ const rabbitmq = z.object({
   tlsCAFile: optionalText,
 });
 
-const connectionSettings = z.object({ maxOpenConns: optionalCount, maxIdleConns: optionalCount });
+const connectionSettings = z.object({
+  maxOpenConns: optionalCount,
+  maxIdleConns: optionalCount,
+  /** A text that PostgreSQL takes, or milliseconds. */
+  statementTimeout: z.unknown().optional(),
+});
 
 /** `GET /v1/tenants/{tenantId}/associations/{service}/connections` */
 export const connectionsAnswer = z.object({
@@ -58,7 +80,7 @@ export const connectionsAnswer = z.object({
       z.string(),
       z.object({
         postgresql: postgresql.nullish(),
-        postgresqlReplica: postgresql.nullish(),
+        postgresqlReplica,
         connectionSettings: connectionSettings.nullish(),
       }),
     )

@@ -63,7 +63,26 @@ describe('a command line that is not understood: status 2, one message, and noth
     ['what is no tenant', ['match', ...context, '--tenant', '../acme'], '"../acme" is not a tenant identifier'],
     ['what is no context name', ['match', ...tenant, '--context', 'My Bank'], 'context: a context name takes'],
     ['an unknown report', ['export', ...tenant, ...context, '--report', 'ALL'], 'Allowed choices are MATCHED'],
+    ['objects for nobody', ['objects', 'migrate'], 'migrate needs --tenant <id>'],
+    [
+      'a folder that is a path',
+      ['objects', 'migrate', ...tenant, '--folder', 'a/b'],
+      '--folder takes the name of a folder',
+    ],
     ['too many arguments', ['tenant', 'list', 'all'], 'too many arguments'],
+    ['what is no email address', ['tenant', 'create', 'Acme', '--email', 'nobody'], 'It takes an email address'],
+    [
+      'an identifier that is none',
+      ['tenant', 'create', 'Acme', '--email', 'ops@acme.example', '--id', '../acme'],
+      '"../acme" is not a tenant identifier',
+    ],
+    [
+      'an unknown isolation',
+      ['tenant', 'create', 'Acme', '--email', 'ops@acme.example', '--isolation', 'shared'],
+      'Allowed choices are isolated, schema',
+    ],
+    ['no limit', ['tenant', 'limits', 'acme'], 'limits needs --max-open-conns'],
+    ['a time that is none', ['tenant', 'limits', 'acme', '--statement-timeout', 'soon'], 'it takes a time'],
     ['a timeout that is no number', ['match', ...tenant, ...context, '--timeout', 'soon'], 'whole number'],
     [
       'a file that does not exist',
@@ -125,6 +144,13 @@ test('all problems of the configuration are said at once, by variable, with stat
   expect(connections).toBe(0);
 });
 
+test('the fleet can’t be shown without its Redis, and the configuration’s problem says so', async () => {
+  vi.stubEnv('REDIS_HOST', '');
+  const { status, stderr } = await matcher(['tenants']);
+  expect([status, connections]).toEqual([2, 0]);
+  expect(stderr).toContain('  REDIS_HOST is required to find the processes of the fleet');
+});
+
 test('a command that is understood does connect, and what a server refuses is status 1', async () => {
   const plain = await matcher(['match', ...tenant, ...context]);
   expect(plain).toMatchObject({ status: 1, stdout: '', stderr: expect.stringContaining('[TENANT_NOT_FOUND]') });
@@ -141,6 +167,9 @@ test.each([
   'tenant list',
   'tenant suspend',
   'tenant reactivate',
+  'tenant rotate',
+  'tenant limits',
+  'tenant remove',
   'context apply',
   'ingest',
   'match',

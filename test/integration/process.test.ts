@@ -90,13 +90,7 @@ test.each(['ingest', 'matching', 'export'])(
     });
     expect(await ended).toEqual([2, null]);
     const named = [...stderr().matchAll(/^ {2}([A-Z_]+) /gm)].map(([, name]) => name);
-    expect(named.sort()).toEqual([
-      'JOB_SLOTS',
-      'LOG_LEVEL',
-      'MULTI_TENANT_ENVIRONMENT',
-      'MULTI_TENANT_SERVICE_API_KEY',
-      'OBJECT_STORAGE_BUCKET',
-    ]);
+    expect(named.sort()).toEqual(['JOB_SLOTS', 'LOG_LEVEL', 'MULTI_TENANT_SERVICE_API_KEY', 'OBJECT_STORAGE_BUCKET']);
     expect(stdout()).toBe('');
     expect(server.connections()).toBe(0);
     server.close();
@@ -117,7 +111,15 @@ describe('/health and /ready', () => {
     const { port } = await line('started');
     await until(async () => (await get(port, '/ready')).ok);
     expect(await (await get(port, '/health')).json()).toEqual({ status: 'ok' });
-    expect(await (await get(port, '/ready?verbose')).json()).toMatchObject({ ready: true, state: 'running', pools: 0 });
+    expect(await (await get(port, '/ready?verbose')).json()).toEqual({
+      ready: true,
+      state: 'ready',
+      reasons: [],
+      tenants: { active: 0, share: 0, consuming: 0 },
+      pools: { open: 0, leased: 0, waiting: 0 },
+      breaker: 'closed',
+      listComparedSecAgo: expect.any(Number),
+    });
     expect((await get(port, '/elsewhere')).status).toBe(404);
   });
 
@@ -128,7 +130,12 @@ describe('/health and /ready', () => {
     expect((await get(port, '/health')).status).toBe(200);
     const ready = await get(port, '/ready');
     expect(ready.status).toBe(503);
-    expect(await ready.json()).toMatchObject({ ready: false });
+    expect(await ready.json()).toMatchObject({
+      ready: false,
+      state: 'starting',
+      reasons: ['the list of active tenants could not be read yet'],
+      listComparedSecAgo: null,
+    });
   });
 });
 

@@ -92,6 +92,50 @@ test('every change is announced, in order, with the contract’s envelope and pa
   expect(announced).not.toContain(rabbitmq.password);
 });
 
+test('rotation, limits and removal are announced once each, without passwords', async () => {
+  const id = await manager.create();
+  const path = `/v1/tenants/${id}/associations/matcher`;
+  await manager.call('POST', path, { isolationMode: 'schema' });
+  const expected = async (type: string, payload?: object) => {
+    const event = await nextEvent();
+    expect(event).toMatchObject({ event_type: type, tenant_id: id });
+    expect(event.payload).toEqual(payload);
+    return event;
+  };
+  const service_name = 'matcher';
+  await expected('tenant.created');
+  await expected('tenant.service.associated', { service_name, isolation_mode: 'schema', modules: ['matcher'] });
+
+  const rotated = (credential_type: string) =>
+    expected('tenant.credentials.rotated', { service_name, credential_type, new_secret_path: '' });
+  await manager.rotate(id);
+  const events = [await rotated('database'), await rotated('broker')];
+  await manager.rotate(id, 'broker');
+  events.push(await rotated('broker'));
+  const { postgres, rabbitmq } = await manager.connections(id);
+  for (const { password } of [postgres, rabbitmq]) expect(JSON.stringify(events)).not.toContain(password);
+
+  const module = 'matcher';
+  await manager.limits(id, { maxOpenConns: 6, statementTimeout: '5s' });
+  const limits = { max_open_conns: 6, max_idle_conns: 0, statement_timeout: '5000ms' };
+  await expected('tenant.connections.updated', { service_name, module, ...limits });
+  await manager.limits(id, { maxOpenConns: null, statementTimeout: null });
+  await expected('tenant.connections.updated', { service_name, module, max_open_conns: 0, max_idle_conns: 0 });
+
+  for (let repeated = 0; repeated < 2; repeated++) await manager.remove(id);
+  await expected('tenant.service.disassociated', { service_name, preserve_data: true });
+  await manager.call('POST', path, { isolationMode: 'schema' });
+  await expected('tenant.service.associated', { service_name, isolation_mode: 'schema', modules: ['matcher'] });
+  await manager.remove(id);
+  await expected('tenant.service.disassociated', { service_name, preserve_data: true });
+  for (let repeated = 0; repeated < 2; repeated++) await manager.call('DELETE', `${path}?purge=true`);
+  await expected('tenant.service.purged', { service_name });
+  for (let repeated = 0; repeated < 2; repeated++) await manager.call('DELETE', `/v1/tenants/${id}`);
+  await expected('tenant.deleted');
+  await manager.reactivate(id);
+  await expected('tenant.activated');
+});
+
 test('with Redis away the request succeeds and the loss is logged', async () => {
   // A port where nobody listens: the Tenant Manager's own settings, with port 1.
   const deaf = await startFixture({ MULTI_TENANT_REDIS_HOST: '127.0.0.1', MULTI_TENANT_REDIS_PORT: '1' });

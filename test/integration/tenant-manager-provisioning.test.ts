@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
+import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
 import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import {
   asAdministrator,
@@ -59,6 +62,16 @@ describe('the tenant’s role', () => {
     }
   });
 
+  test('does not see what another’s sessions run', async () => {
+    const client = new Client(connectionOptions(others.postgres, manager.settings, 'test'));
+    await client.connect();
+    await client.query(`SELECT 'confidential'`);
+    const statement = 'SELECT query FROM pg_stat_activity WHERE usename = $1';
+    const seen = await queryAs(mine.postgres, manager.settings, statement, [others.postgres.user]);
+    await client.end();
+    expect(seen).toEqual([{ query: '<insufficient privilege>' }]);
+  });
+
   test('a wrong password is refused', async () => {
     const attempt = queryAs({ ...mine.postgres, password: others.postgres.password }, manager.settings, 'SELECT 1');
     await expect(attempt).rejects.toMatchObject({ code: '28P01' });
@@ -96,6 +109,25 @@ describe('the tenant’s RabbitMQ user', () => {
 });
 
 describe('names and passwords', () => {
+  test('nobody learns from a server’s list of roles, databases or vhosts who its tenants are', async () => {
+    const id = `acme-bank-${randomUUID().slice(0, 8)}`;
+    const tenants = [await manager.onboard(id), await manager.onboard(`${id}-schema`, 'schema')];
+    const names = tenants.flatMap(({ postgres, rabbitmq }) => [postgres.user, rabbitmq.vhost, rabbitmq.user]);
+    for (const name of names) expect(name).toMatch(/^tenant_[0-9a-f]{24}$/);
+    expect(tenants[1]?.postgres).toMatchObject({ schema: tenants[1]?.postgres.user });
+    // Who may ask the Tenant Manager can tell.
+    const { body } = await manager.call('GET', `/v1/tenants/${id}`);
+    expect(body.associations).toEqual([
+      {
+        serviceName: 'matcher',
+        status: 'active',
+        isolationMode: 'isolated',
+        database: tenants[0]?.postgres.database,
+        vhost: tenants[0]?.rabbitmq.vhost,
+      },
+    ]);
+  });
+
   test('identifiers that differ only in case, or only after 60 characters, get their own databases', async () => {
     const short = `Case_${randomUUID().slice(0, 8)}`;
     const long = `L${'o'.repeat(240)}ng-${randomUUID().slice(0, 8)}`;
@@ -183,4 +215,35 @@ describe('provisioning that does not go straight through', () => {
       await (await openVhost(rabbitmq)).close();
     },
   );
+});
+
+test('a tenant from before the last migration keeps its names', async () => {
+  const database = `manager_${randomUUID().slice(0, 8)}`;
+  await asAdministrator(manager.settings, `CREATE DATABASE ${database}`);
+  const settings = { ...manager.settings, POSTGRES_DB: database };
+  const first = new URL('../../workers/tenant-manager/migrations/0001_tenants.sql', import.meta.url);
+  const name = `tenant_old_${randomUUID().slice(0, 8)}`;
+  await asAdministrator(
+    settings,
+    `CREATE SCHEMA tenant_manager; ${readFileSync(first, 'utf8')}
+     CREATE TABLE tenant_manager.schema_versions (file text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+     INSERT INTO tenant_manager.schema_versions (file) VALUES ('0001_tenants.sql');
+     INSERT INTO tenant_manager.tenants (id, slug, name, environment, isolation, owner_email, email_verified)
+       VALUES ('old', 'old', 'Old Ltd', 'test', 'isolated', 'owner@example.com', true);
+     INSERT INTO tenant_manager.associations
+       (tenant_id, service, isolation_mode, status, resource_name, database_password, broker_password)
+       VALUES ('old', 'matcher', 'isolated', 'active', '${name}', '', '')`,
+  );
+  const upgraded = await startFixture({ POSTGRES_DB: database });
+  // Its passwords are of another key, so it is provisioned once more.
+  expect((await associate(upgraded, 'old')).status).toBe(201);
+  await upgraded.rotate('old');
+  const { postgres, rabbitmq } = await upgraded.connections('old');
+  expect([postgres.database, postgres.user, rabbitmq.vhost, rabbitmq.user]).toEqual([name, name, name, `${name}_b`]);
+  await queryAs(postgres, settings, 'SELECT 1');
+  await (await openVhost(rabbitmq)).close();
+  await upgraded.remove('old');
+  expect((await upgraded.call('DELETE', '/v1/tenants/old/associations/matcher?purge=true')).status).toBe(200);
+  await upgraded.close();
+  await asAdministrator(manager.settings, `DROP DATABASE ${database} WITH (FORCE)`);
 });

@@ -30,6 +30,19 @@ describe('who may ask', () => {
     });
   });
 
+  test('metrics need no key, and name no tenant, whatever was asked for', async () => {
+    const id = await manager.create();
+    await manager.call('GET', `/v1/tenants/${id}`);
+    await manager.call('GET', `/nothing/${id}`, undefined, { 'x-api-key': '' });
+    const response = await fetch(`${manager.address}/metrics`);
+    const text = await response.text();
+    expect(response.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+    const answers = 'matcher_tenant_manager_answers_total';
+    expect(text).toMatch(new RegExp(`^${answers}{method="GET",route="/v1/tenants/:tenantId",status="200"} 1$`, 'm'));
+    expect(text).toMatch(new RegExp(`^${answers}{method="GET",route="",status="401"} \\d+$`, 'm'));
+    expect(text).not.toContain(id);
+  });
+
   test.each(['', 'wrong'])('the key %j is refused with 401, on paths that do not exist too', async (key) => {
     for (const path of ['/v1/tenants/active?service=matcher', '/v1/tenants/x', '/nothing']) {
       const { status, body } = await manager.call('GET', path, undefined, { 'x-api-key': key });
@@ -44,7 +57,7 @@ describe('requests that are refused', () => {
     const { status, body } = await manager.call('POST', '/v1/tenants', {
       id: 'urn:uuid:6b1f3c0a-0000-4000-8000-000000000000',
       slug: 'No Slug',
-      isolation: 'schema',
+      isolation: 'shared',
       metadata: { region: 7 },
       owner: { email: 'nobody', emailVerified: 'yes' },
     });
@@ -55,19 +68,38 @@ describe('requests that are refused', () => {
       { field: 'name', problem: 'is required' },
       { field: 'slug', problem: 'takes lowercase letters, digits and single dashes between them' },
       { field: 'environment', problem: 'is required' },
-      { field: 'isolation', problem: 'is "schema", which this Tenant Manager does not support yet' },
+      { field: 'isolation', problem: 'takes isolated, database or schema' },
       { field: 'metadata.region', problem: expect.stringContaining('expected string') },
       { field: 'owner.email', problem: 'is no email address' },
       { field: 'owner.emailVerified', problem: expect.stringContaining('expected boolean') },
     ]);
   });
 
+  test.each([
+    ['name', { name: 'Acme\0Ltd' }],
+    ['name', { name: 'Acme \u001b[31mLtd' }],
+    ['name', { name: 'Acme \ud800' }],
+    ['environment', { environment: 'te\0st' }],
+    ['slug', { slug: 'a\0' }],
+    ['owner.email', { owner: { email: 'a\0@example.com', emailVerified: true } }],
+    ['metadata.region', { metadata: { region: 'e\0u' } }],
+    ['metadata.region', { metadata: { region: '\ud800' } }],
+    ['metadata.a\0', { metadata: { 'a\0': 'eu' } }],
+  ])('what PostgreSQL cannot keep in %s is the client’s fault, not a failure of the server', async (field, part) => {
+    const { status, body } = await manager.call('POST', '/v1/tenants', { ...validTenant(), ...part });
+    expect([status, body.code, body.problems?.map((problem: { field: string }) => problem.field)]).toEqual([
+      400,
+      'INVALID_REQUEST',
+      [field],
+    ]);
+  });
+
   test('an invalid association: 400 with every problem named, and nothing is created', async () => {
     const id = await manager.create();
-    const { status, body } = await associate(id, { isolationMode: 'schema', maxOpenConns: 2, maxIdleConns: 3 });
+    const { status, body } = await associate(id, { isolationMode: 'shared', maxOpenConns: 2, maxIdleConns: 3 });
     expect(status).toBe(400);
     expect(body.problems).toEqual([
-      { field: 'isolationMode', problem: 'is "schema", which this Tenant Manager does not support yet' },
+      { field: 'isolationMode', problem: 'takes isolated, database or schema' },
       { field: 'maxIdleConns', problem: 'must not exceed maxOpenConns' },
     ]);
     expect((await connections(id)).body.code).toBe('ASSOCIATION_NOT_FOUND');

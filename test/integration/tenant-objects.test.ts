@@ -12,7 +12,8 @@ import {
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import type { Settings } from '@matcher/shared/config/variables.ts';
 import { createS3Client, type TenantObjects, tenantObjects } from '@matcher/shared/objects/tenant-objects.ts';
-import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { keySpaceOf } from '@matcher/shared/tenancy/key-space.ts';
+import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 vi.setConfig({ testTimeout: 20_000 });
@@ -62,9 +63,17 @@ test('objects lie under the tenant’s prefix in the bucket, and keys are withou
 });
 
 test('a single tenant’s objects have no prefix', async () => {
-  const alone = tenantObjects(s3, settings, undefined);
+  const alone = tenantObjects(s3, settings, keySpaceOf(settings, a));
   await alone.put(`${a}/alone.csv`, 'x');
   expect(await stored(`${a}/alone`)).toEqual([`${a}/alone.csv`]);
+});
+
+test('a tenant that was forgotten on the way is an error, and not the whole bucket', () => {
+  for (const forgotten of [undefined, '', `${a}/`, '..', `${a}/../${ab}`]) {
+    expect(() => tenantObjects(s3, settings, forgotten as TenantId)).toThrow(
+      expect.objectContaining({ code: 'TENANT_REQUIRED' }),
+    );
+  }
 });
 
 test('what is not there is OBJECT_NOT_FOUND, for good', async () => {

@@ -1,13 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { splitAddress } from '@matcher/shared/config/kinds.ts';
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import { createRedis, type TenantRedis, tenantRedis } from '@matcher/shared/redis/tenant-redis.ts';
-import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { keySpaceOf } from '@matcher/shared/tenancy/key-space.ts';
+import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import fc from 'fast-check';
 import type { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { until } from '../support/fleet.ts';
-import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { testLog } from '../support/test-log.ts';
 
 const mark = randomBytes(6).toString('hex');
@@ -82,63 +81,66 @@ test('an error that Redis answers is passed on as it is', async () => {
   await expect(ofA.get('list')).rejects.toThrow('WRONGTYPE');
 });
 
-test('a single tenant’s keys have no prefix', async () => {
-  await tenantRedis(redis, undefined).set(`alone-${mark}`, 'value', 60);
+test('a single tenant’s keys have no prefix, and are misses after the switch to multi-tenant mode', async () => {
+  const alone = tenantRedis(redis, keySpaceOf(settings(), a));
+  await alone.set(`alone-${mark}`, 'before the switch', 60);
   expect(await storedKeys()).toEqual([`alone-${mark}`]);
+  const switched = tenantRedis(redis, keySpaceOf({ MULTI_TENANT_ENABLED: true }, a));
+  expect(await switched.get(`alone-${mark}`)).toBeNull();
+  await switched.set(`alone-${mark}`, 'after it', 60);
+  expect(await alone.get(`alone-${mark}`)).toBe('before the switch');
+});
+
+test('a tenant that was forgotten on the way is an error, and not the keys of everybody', () => {
+  expect(() => tenantRedis(redis, undefined as unknown as TenantId)).toThrow(
+    expect.objectContaining({ code: 'TENANT_REQUIRED' }),
+  );
+});
+
+test('the prefix is not added twice: a key that carries it already is a key like others, and what is written can be read', async () => {
+  const carrying = `tenant:${a}:key`;
+  await ofA.set('key', 'plain', 60);
+  await ofA.set(carrying, 'carrying', 60);
+  expect(await storedKeys()).toEqual([`tenant:${a}:key`, `tenant:${a}:tenant:${a}:key`]);
+  expect([await ofA.get('key'), await ofA.get(carrying)]).toEqual(['plain', 'carrying']);
+});
+
+test.each([
+  ['a NUL', 'a\0b'],
+  ['64 KiB', 'k'.repeat(65_536)],
+  ['letters of two, three and four bytes', 'é…😀'],
+  ['line ends and a command', 'x\r\nFLUSHALL\r\n'],
+])('a key with %s is kept as it is', async (_what, key) => {
+  await ofA.set(key, 'value', 60);
+  expect(await storedKeys()).toEqual([`tenant:${a}:${key}`]);
+  expect(await ofA.get(key)).toBe('value');
+  expect(await ofAb.get(key)).toBeNull();
+});
+
+test('a tenant’s key space offers no command over patterns, which could reach others’ keys', () => {
+  expect(Object.keys(ofA).toSorted()).toEqual(['delete', 'get', 'set']);
+});
+
+test('no two tenants have a key in common, whatever their identifiers and keys look like', async () => {
+  const fragment = fc.constantFrom('a', 'b', '-', '_', ':', 'tenant', `${mark}`, '*', '');
+  const id = fc.array(fc.constantFrom('a', 'b', '-', '_', 'tenant'), { maxLength: 3 }).map((parts) => parts.join(''));
+  const key = fc.array(fragment, { minLength: 1, maxLength: 5 }).map((parts) => parts.join('') || mark);
+  await fc.assert(
+    fc.asyncProperty(id, key, id, key, async (id1, key1, id2, key2) => {
+      const [one, other] = [canonicalTenantId(`t${mark}${id1}`), canonicalTenantId(`t${mark}${id2}`)];
+      await tenantRedis(redis, one).set(key1, 'of one', 60);
+      const expected = one === other && key1 === key2 ? 'of one' : null;
+      expect(await tenantRedis(redis, other).get(key2)).toBe(expected);
+      await tenantRedis(redis, other).delete(key2);
+      expect(await tenantRedis(redis, one).get(key1)).toBe(expected === null ? 'of one' : null);
+      await tenantRedis(redis, one).delete(key1);
+    }),
+    { numRuns: 500 },
+  );
 });
 
 test('a key without a name is an error, not the tenant’s prefix', async () => {
   await expect(ofA.set('', 'value', 60)).rejects.toMatchObject({ code: 'REDIS_KEY_INVALID' });
   await expect(ofA.get('')).rejects.toMatchObject({ code: 'REDIS_KEY_INVALID' });
   await expect(ofA.delete('')).rejects.toMatchObject({ code: 'REDIS_KEY_INVALID' });
-});
-
-describe('Redis away', () => {
-  let proxy: TcpProxy;
-  let through: Redis;
-  let keys: TenantRedis;
-
-  beforeAll(async () => {
-    const { host, port } = splitAddress(process.env.REDIS_HOST as string);
-    proxy = await startTcpProxy(host, port);
-    through = createRedis(settings({ REDIS_HOST: `127.0.0.1:${proxy.port}` }), testLog().log);
-    keys = tenantRedis(through, a);
-    await once(through, 'ready');
-  });
-  afterAll(async () => {
-    through.disconnect();
-    await proxy.close();
-  });
-
-  const away = { code: 'REDIS_UNAVAILABLE', remedy: 'not-now' };
-
-  test('and not answering: a call fails within seconds instead of hanging', async () => {
-    proxy.mode = 'swallow';
-    await expect(keys.get('key')).rejects.toMatchObject(away);
-  }, 5000);
-
-  test('and refusing connections: calls fail at once; when it is back they work, without a restart', async () => {
-    const closed = once(through, 'close');
-    proxy.mode = 'refuse';
-    proxy.cut();
-    await closed;
-    const began = performance.now();
-    const calls = await Promise.allSettled([keys.get('key'), keys.set('key', 'value', 60), keys.delete('key')]);
-    for (const call of calls) expect(call).toMatchObject({ reason: away });
-    expect(performance.now() - began).toBeLessThan(1000);
-    proxy.mode = 'forward';
-    await until(() =>
-      keys.set('key', 'value', 60).then(
-        () => true,
-        () => false,
-      ),
-    );
-    expect(await keys.get('key')).toBe('value');
-  });
-
-  test('at the start: the process starts all the same, and its calls fail', async () => {
-    const early = createRedis(settings({ REDIS_HOST: '127.0.0.1:1' }), testLog().log);
-    await expect(tenantRedis(early, a).get('key')).rejects.toMatchObject(away);
-    early.disconnect();
-  });
 });

@@ -10,6 +10,8 @@ import { Client, type QueryResultRow } from 'pg';
 export interface TestDatabases {
   settings: Settings;
   create(): Promise<TenantConfig>;
+  /** Gives a tenant's database to a login role of its own, whose password can be changed. */
+  withOwnRole(config: TenantConfig): Promise<TenantConfig>;
   /** Runs one query as the administrator, who sees what every database's connections do. */
   ask<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;
   /** A connection of its own to a tenant's database, closed at the end. */
@@ -23,6 +25,7 @@ export async function openTestDatabases(overrides: NodeJS.ProcessEnv = {}): Prom
   const administrator = new Client(connectionOptions(server.postgres, settings, 'test'));
   await administrator.connect();
   const databases: string[] = [];
+  const roles: string[] = [];
   const clients: Client[] = [];
   return {
     settings,
@@ -31,6 +34,14 @@ export async function openTestDatabases(overrides: NodeJS.ProcessEnv = {}): Prom
       databases.push(database);
       await administrator.query(`CREATE DATABASE ${database}`);
       return { ...server, tenantId: newTenantId(), postgres: { ...server.postgres, database } };
+    },
+    async withOwnRole(config) {
+      const user = `role_${randomBytes(6).toString('hex')}`;
+      const password = randomBytes(12).toString('hex');
+      await administrator.query(`CREATE ROLE ${user} LOGIN PASSWORD '${password}'`);
+      roles.push(user);
+      await administrator.query(`ALTER DATABASE ${config.postgres.database} OWNER TO ${user}`);
+      return { ...config, postgres: { ...config.postgres, user, password } };
     },
     async ask<R extends QueryResultRow>(sql: string, values?: unknown[]) {
       return (await administrator.query<R>(sql, values)).rows;
@@ -46,6 +57,7 @@ export async function openTestDatabases(overrides: NodeJS.ProcessEnv = {}): Prom
     async close() {
       await Promise.all(clients.map((client) => client.end()));
       for (const database of databases) await administrator.query(`DROP DATABASE ${database} WITH (FORCE)`);
+      for (const role of roles) await administrator.query(`DROP ROLE ${role}`);
       await administrator.end();
     },
   };

@@ -21,7 +21,14 @@ import { exportRun } from '../../workers/export/export-run.ts';
 import { ingestionRun } from '../../workers/ingest/ingestion-run.ts';
 import { contextApply } from '../../workers/matching/context-apply.ts';
 import { matchingRun } from '../../workers/matching/matching-run.ts';
-import { asAdministrator, type Fixture, queryAs, startFixture, tenantManagerEnv } from './tenant-manager.ts';
+import {
+  asAdministrator,
+  type Fixture,
+  type IsolationMode,
+  queryAs,
+  startFixture,
+  tenantManagerEnv,
+} from './tenant-manager.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
@@ -35,7 +42,7 @@ export interface TestFleet {
   /** What its processes logged, line by line. */
   lines: string[];
   /** A new tenant, and what a test needs to work with it. */
-  tenant(): Promise<TestTenant>;
+  tenant(isolationMode?: IsolationMode): Promise<TestTenant>;
   /** A further worker inside this process. */
   worker(overrides?: Record<string, string>): Promise<RunningWorker>;
   /** A worker as a process of its own, that can be killed. */
@@ -107,8 +114,8 @@ export async function startFleet(
       await until(() => lines.some((line) => line.includes(`"pid":${child.pid},`) && line.includes('"msg":"started"')));
       return child;
     },
-    async tenant() {
-      const config = await manager.onboard();
+    async tenant(isolationMode) {
+      const config = await manager.onboard(undefined, isolationMode);
       const client = await openJobClient({ settings, tenantId: config.tenantId, log });
       clients.push(client);
       const tenant: TestTenant = {
@@ -141,6 +148,7 @@ export async function startFleet(
       s3.destroy();
       await manager.close();
       await asAdministrator(administrator, `DROP DATABASE ${database} WITH (FORCE)`);
+      await asAdministrator(administrator, `DROP DATABASE IF EXISTS ${database}_shared WITH (FORCE)`);
     },
   };
   for (let i = 0; i < (options.workers ?? 1); i++) await fleet.worker();

@@ -1,10 +1,12 @@
-import { createServer } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /** Where a tenant is said to be, in place of where it is. */
 export interface Detour {
   postgresPort?: number;
+  postgresPassword?: string;
   rabbitmqPort?: number;
+  rabbitmqPassword?: string;
 }
 
 /** Stands between workers and a Tenant Manager: can be away, and can send single tenants through proxies. */
@@ -12,6 +14,8 @@ export interface ManagerProxy {
   readonly address: string;
   /** While set, every call is answered with this status instead. */
   failure: number | undefined;
+  /** While set, it has every call, to answer it in its own way or not at all. */
+  misbehave: ((response: ServerResponse) => void) | undefined;
   readonly detours: Map<string, Detour>;
   /** Calls that came, as `METHOD /path`. */
   readonly calls: string[];
@@ -22,6 +26,10 @@ export async function startManagerProxy(target: string): Promise<ManagerProxy> {
   const server = createServer(async (request, response) => {
     const { method = 'GET', url = '/', headers } = request;
     proxy.calls.push(`${method} ${url}`);
+    if (proxy.misbehave) {
+      proxy.misbehave(response);
+      return;
+    }
     if (proxy.failure !== undefined) {
       response.writeHead(proxy.failure, { 'content-type': 'application/json' }).end('{}');
       return;
@@ -38,6 +46,7 @@ export async function startManagerProxy(target: string): Promise<ManagerProxy> {
       return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     },
     failure: undefined,
+    misbehave: undefined,
     detours: new Map(),
     calls: [],
     async close() {
@@ -50,8 +59,10 @@ export async function startManagerProxy(target: string): Promise<ManagerProxy> {
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: the Tenant Manager's own answer
-function rerouted(answer: any, { postgresPort, rabbitmqPort }: Detour): unknown {
+function rerouted(answer: any, { postgresPort, postgresPassword, rabbitmqPort, rabbitmqPassword }: Detour): unknown {
   if (postgresPort) answer.databases.matcher.postgresql.port = postgresPort;
+  if (postgresPassword) answer.databases.matcher.postgresql.password = postgresPassword;
   if (rabbitmqPort) answer.rabbitmq.matcher.port = rabbitmqPort;
+  if (rabbitmqPassword) answer.rabbitmq.matcher.password = rabbitmqPassword;
   return answer;
 }

@@ -9,13 +9,24 @@ import { type TenantConfig, tenantConfigFrom } from '@matcher/shared/tenancy/ten
 import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { connectionsAnswer } from '@matcher/shared/tenancy/wire.ts';
 import { connect } from 'amqplib';
-import { Client } from 'pg';
+import { Client, type ClientConfig } from 'pg';
+import { administratorOptions } from '../../workers/tenant-manager/administrator.ts';
+import { dropSchema } from '../../workers/tenant-manager/provision-schema.ts';
 import { startTenantManager } from '../../workers/tenant-manager/start.ts';
 
 export interface Answer {
   status: number;
   // biome-ignore lint/suspicious/noExplicitAny: the tests say what they expect of each body
   body: any;
+}
+
+export type IsolationMode = 'isolated' | 'database' | 'schema';
+
+/** As the call takes them: `null` clears one. */
+export interface Limits {
+  maxOpenConns?: number | null;
+  maxIdleConns?: number | null;
+  statementTimeout?: string | number | null;
 }
 
 export interface Fixture {
@@ -28,8 +39,17 @@ export interface Fixture {
   /** A tenant that does nothing yet. */
   create(id?: string): Promise<string>;
   /** A tenant with its database and vhost, and how to reach them. */
-  onboard(id?: string): Promise<TenantConfig>;
+  onboard(id?: string, isolationMode?: IsolationMode): Promise<TenantConfig>;
+  /** Asked anew, as every answer here. */
   connections(id: string): Promise<TenantConfig>;
+  /** New passwords, of both kinds unless one is named. */
+  rotate(id: string, credentialType?: 'database' | 'broker'): Promise<void>;
+  limits(id: string, limits: Limits): Promise<void>;
+  /** The service, for this tenant. */
+  suspend(id: string): Promise<void>;
+  reactivate(id: string): Promise<void>;
+  /** Ends the association; the data stays. */
+  remove(id: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -69,26 +89,37 @@ export async function startFixture(overrides: NodeJS.ProcessEnv = {}): Promise<F
     return answer;
   };
 
+  const succeed = async (method: string, path: string, body?: unknown) => {
+    const answer = await call(method, path, body);
+    if (answer.status >= 300) throw new Error(`${method} ${path}: ${JSON.stringify(answer)}`);
+    return answer.body;
+  };
+  const association = (id: string) => `/v1/tenants/${id}/associations/matcher`;
+
   const fixture: Fixture = {
     settings,
     address: manager.address,
     log: () => lines.join(''),
     call,
     async create(id = randomUUID()) {
-      const answer = await call('POST', '/v1/tenants', { ...validTenant(), id });
-      if (answer.status !== 201) throw new Error(`creating the tenant: ${JSON.stringify(answer)}`);
-      return answer.body.id;
+      return (await succeed('POST', '/v1/tenants', { ...validTenant(), id })).id;
     },
-    async onboard(id) {
+    async onboard(id, isolationMode = 'isolated') {
       const tenantId = await fixture.create(id);
-      const answer = await call('POST', `/v1/tenants/${tenantId}/associations/matcher`, { isolationMode: 'isolated' });
-      if (answer.status !== 201) throw new Error(`associating the tenant: ${JSON.stringify(answer)}`);
+      await succeed('POST', association(tenantId), { isolationMode });
       return fixture.connections(tenantId);
     },
     async connections(id) {
-      const { body } = await call('GET', `/v1/tenants/${id}/associations/matcher/connections`);
+      const body = await succeed('GET', `${association(id)}/connections`);
       return tenantConfigFrom(connectionsAnswer.parse(body), canonicalTenantId(id), settings);
     },
+    async rotate(id, credentialType) {
+      await succeed('POST', `${association(id)}/credentials/rotate`, credentialType && { credentialType });
+    },
+    limits: (id, limits) => succeed('PUT', `${association(id)}/connection-settings`, limits),
+    suspend: (id) => succeed('PUT', `${association(id)}/suspend`),
+    reactivate: (id) => succeed('PUT', `/v1/tenants/${id}/reactivate`),
+    remove: (id) => succeed('DELETE', association(id)),
     async close() {
       await manager.close();
       await Promise.all([...created].map((id) => removeTenant(settings, id)));
@@ -105,16 +136,7 @@ export function validTenant() {
 
 /** Runs one query as the administrator, in the Tenant Manager's database. */
 export async function asAdministrator(settings: Settings, query: string, values: string[] = []) {
-  const { POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_SSLMODE } = settings;
-  const target = {
-    host: POSTGRES_HOST ?? '',
-    port: POSTGRES_PORT,
-    database: POSTGRES_DB ?? '',
-    user: POSTGRES_USER ?? '',
-    password: POSTGRES_PASSWORD ?? '',
-    sslmode: POSTGRES_SSLMODE,
-  };
-  return queryAs(target, settings, query, values);
+  return queryWith(administratorOptions(settings), query, values);
 }
 
 /** Connects as a tenant's role, to its own database or the one named, and runs one query. */
@@ -124,7 +146,11 @@ export async function queryAs(
   query: string,
   values: string[] = [],
 ) {
-  const client = new Client(connectionOptions(target, settings, 'test'));
+  return queryWith(connectionOptions(target, settings, 'test'), query, values);
+}
+
+async function queryWith(options: ClientConfig, query: string, values: string[]) {
+  const client = new Client(options);
   await client.connect();
   try {
     return (await client.query(query, values)).rows;
@@ -177,16 +203,28 @@ export async function managementProxy(
 }
 
 async function removeTenant(settings: Settings, id: string): Promise<void> {
-  const names = await asAdministrator(
+  const rows = await asAdministrator(
     settings,
-    'DELETE FROM tenant_manager.associations WHERE tenant_id = $1 RETURNING resource_name AS name',
+    `DELETE FROM tenant_manager.associations WHERE tenant_id = $1
+     RETURNING resource_name AS name, database_name AS database`,
     [id],
   );
-  for (const { name } of names) {
-    await asAdministrator(settings, `DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`);
+  for (const { name, database } of rows) {
+    if (database === name) await asAdministrator(settings, `DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`);
+    else await removeSchema(settings, database, name);
     await asAdministrator(settings, `DROP ROLE IF EXISTS "${name}"`);
     await management(settings, 'DELETE', `vhosts/${name}`);
-    await management(settings, 'DELETE', `users/${name}`);
+    for (const user of [name, `${name}_b`]) await management(settings, 'DELETE', `users/${user}`);
   }
   await asAdministrator(settings, 'DELETE FROM tenant_manager.tenants WHERE id = $1', [id]);
+}
+
+async function removeSchema(settings: Settings, database: string, name: string): Promise<void> {
+  const client = new Client(administratorOptions(settings));
+  await client.connect();
+  try {
+    await dropSchema(client, settings, database, name);
+  } finally {
+    await client.end();
+  }
 }

@@ -27,6 +27,19 @@ export class JobsFailed extends MatcherError {
   }
 }
 
+/** A command that did what it could and has to leave something to its user. */
+export class PartlyDone extends MatcherError {
+  /** What was done, as the command prints it when nothing is left. */
+  readonly done: object;
+  readonly problems: readonly unknown[];
+
+  constructor(code: string, message: string, details: { hint: string; done: object; problems: readonly unknown[] }) {
+    super(code, message, { hint: details.hint });
+    this.done = details.done;
+    this.problems = details.problems;
+  }
+}
+
 interface Unfinished {
   hint?: string;
   /** What was published and goes on. */
@@ -61,6 +74,7 @@ export interface ErrorDocument {
   jobId?: string;
   jobIds?: readonly string[];
   problems?: readonly unknown[];
+  done?: object;
 }
 
 /** What to do about errors that don't say it themselves, in terms of this command. */
@@ -70,10 +84,21 @@ const hints: Record<string, string> = {
   TENANT_MANAGER_UNAVAILABLE: 'Check MULTI_TENANT_URL, and that the Tenant Manager runs.',
   BROKER_UNAVAILABLE: 'Check that the tenant’s RabbitMQ runs and can be reached from here.',
   NOT_CONFIRMED: 'Whether the job was taken is unknown; running the command again does no harm.',
+  FETCHER_UNAVAILABLE: 'Check FETCHER_URL, and that the Fetcher runs.',
+  M2M_TOKEN_UNAVAILABLE: 'Check PLUGIN_AUTH_ADDRESS, and that the authorization service runs.',
+  FETCHER_UNAUTHORIZED: 'The Fetcher has to trust the authorization service at PLUGIN_AUTH_ADDRESS.',
   INVALID_CONFIG: 'These are environment variables; npm run services prints those of local servers.',
 };
 
-const badUsage = new Set(['INVALID_CONFIG', 'INVALID_TENANT', 'BODY_INVALID', 'JOB_ID_INVALID', 'OBJECT_KEY_INVALID']);
+const badUsage = new Set([
+  'INVALID_CONFIG',
+  'INVALID_TENANT',
+  'BODY_INVALID',
+  'JOB_ID_INVALID',
+  'OBJECT_KEY_INVALID',
+  'FETCHER_ID_INVALID',
+  'FOLDER_IS_A_TENANT',
+]);
 
 /** 0 done, 1 the job or a call failed, 2 the command line, a file or the configuration is at fault, 130 interrupted. */
 export function exitStatus(error: unknown): 1 | 2 | 130 {
@@ -93,6 +118,7 @@ export function describeFailure(error: unknown): ErrorDocument {
     ...(error instanceof JobsFailed || error instanceof Interrupted || error instanceof WaitTimeout
       ? { jobIds: error.jobIds }
       : {}),
+    ...(error instanceof PartlyDone ? { done: error.done } : {}),
     ...(hasProblems(error) ? { problems: error.problems } : {}),
   };
 }

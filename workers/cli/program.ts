@@ -1,11 +1,14 @@
 import { Command, CommanderError, Option } from 'commander';
 import { addContextCommands } from './commands/context.ts';
 import { addExportCommand } from './commands/export.ts';
+import { addFetcherCommands } from './commands/fetcher.ts';
 import { addIngestCommand } from './commands/ingest.ts';
 import { addJobCommand } from './commands/job.ts';
 import { addMatchCommand } from './commands/match.ts';
+import { addObjectsCommand } from './commands/objects.ts';
 import { addReconcileCommand } from './commands/reconcile.ts';
 import { addTenantCommands } from './commands/tenant.ts';
+import { addTenantsCommand } from './commands/tenants.ts';
 import { ContextFileError } from './context-file.ts';
 import { describeFailure, exitStatus } from './failures.ts';
 import type { Shell } from './invocation.ts';
@@ -14,7 +17,7 @@ import { manyLines } from './terminal-text.ts';
 function createProgram(shell: Shell): Command {
   const { stdout, stderr } = shell.streams;
   const program = new Command('matcher')
-    .description('Publishes reconciliation jobs, follows them, and administers tenants.')
+    .description('Publishes reconciliation jobs, follows them, administers tenants, and shows the fleet.')
     .exitOverride()
     // Errors are printed in one place, below.
     .configureOutput({
@@ -37,6 +40,9 @@ function createProgram(shell: Shell): Command {
     addExportCommand,
     addJobCommand,
     addTenantCommands,
+    addTenantsCommand,
+    addObjectsCommand,
+    addFetcherCommands,
   ]) {
     addTo(program, shell);
   }

@@ -3,6 +3,7 @@ import type { Settings } from '@matcher/shared/config/variables.ts';
 import { type JobClient, openJobClient } from '@matcher/shared/jobs/client.ts';
 import { createS3Client, type TenantObjects, tenantObjects } from '@matcher/shared/objects/tenant-objects.ts';
 import { createLog } from '@matcher/shared/observability/log.ts';
+import { keySpaceOf } from '@matcher/shared/tenancy/key-space.ts';
 import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { destination } from 'pino';
 import { UsageError } from './failures.ts';
@@ -39,7 +40,7 @@ export async function withTenantAndBucket<T>(
   const settings = loadSettings('client');
   const tenantId = tenantOf(settings, tenant);
   const s3 = createS3Client(settings);
-  const objects = tenantObjects(s3, settings, settings.MULTI_TENANT_ENABLED ? tenantId : undefined);
+  const objects = tenantObjects(s3, settings, keySpaceOf(settings, tenantId));
   try {
     return await connected(invocation, settings, tenantId, (session) => work({ ...session, objects }));
   } finally {
@@ -63,7 +64,7 @@ async function connected<T>(
 }
 
 /** In single-tenant mode there is only one that can be meant. */
-function tenantOf(settings: Settings, given: string | undefined): TenantId {
+export function tenantOf(settings: Settings, given: string | undefined): TenantId {
   if (given !== undefined) return canonicalTenantId(given);
   if (!settings.MULTI_TENANT_ENABLED) return canonicalTenantId(settings.DEFAULT_TENANT_ID);
   throw new UsageError('USAGE', 'option --tenant ID is required', {
@@ -72,7 +73,7 @@ function tenantOf(settings: Settings, given: string | undefined): TenantId {
 }
 
 /** A user reads messages, not log lines; whoever sets LOG_LEVEL gets them, on standard error. */
-function quietLog(settings: Settings) {
+export function quietLog(settings: Settings) {
   const level = process.env.LOG_LEVEL ? settings.LOG_LEVEL : 'silent';
   return createLog({ ENV_NAME: settings.ENV_NAME, LOG_LEVEL: level }, 'matcher', destination(2));
 }

@@ -43,6 +43,6 @@ await runUntilStopped(async (signal, fail) => {
     failed: (problem) => fail(new Error(problem)),
     signal,
   });
-  print('fleet', `running. In another terminal, here: . .matcher/env && npx matcher tenant list`);
+  print('fleet', `running. In another terminal, here: . .matcher/env && npx matcher tenants`);
   return { deployment, wait: true };
 });

@@ -1,18 +1,27 @@
 import { errorCode, errorMessage } from '@matcher/shared/errors.ts';
 import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
-import type { Pool, PoolClient } from 'pg';
-import { type Association, completeAssociation, findAssociation, recordAssociation } from './associations.ts';
+import type { PoolClient } from 'pg';
+import {
+  type Association,
+  completeAssociation,
+  deleteAssociation,
+  findAssociation,
+  recordAssociation,
+} from './associations.ts';
 import { connectionSettingsEvent } from './connections.ts';
+import { withLock } from './lock.ts';
 import type { Parts } from './parts.ts';
-import { type PasswordSeal, randomPassword } from './passwords.ts';
+import { type CredentialType, type PasswordSeal, randomPassword } from './passwords.ts';
 import { provisionDatabase } from './provision-database.ts';
-import { Refusal, unknownTenant } from './refusals.ts';
+import { provisionSchema, sharedDatabaseOf } from './provision-schema.ts';
+import { Refusal } from './refusals.ts';
 import type { NewAssociation } from './requests.ts';
-import { findTenant, type Tenant } from './tenants.ts';
+import { livingTenant, type Tenant } from './tenants.ts';
 
 /**
- * Gives a tenant its database and its vhost for a service; returns when both can be used, and announced them. One that was interrupted
- * is continued, one whose passwords can't be opened any more (another API key) gets new ones.
+ * Gives a tenant its database (or schema) and its vhost for a service; returns when both can be used, and announced them. One that was
+ * interrupted is continued, one that was disassociated finds its data again, one that was purged begins anew, and one whose passwords
+ * can't be opened any more (another API key) gets new ones.
  *
  * @throws Refusal 404 without the tenant, 409 when the association is complete already, 503 when a server fails in the middle: the
  *   same call continues then.
@@ -23,38 +32,70 @@ export async function associate(
   service: string,
   request: NewAssociation,
 ): Promise<Association> {
-  const { tenant, before, association } = await withLock(parts.pool, `${tenantId}/${service}`, async (client) => {
-    const tenant = await findTenant(client, tenantId);
-    if (!tenant) throw unknownTenant();
-    const before = await findAssociation(client, tenantId, service);
-    const known = before && openPasswords(parts.seal, before);
-    if (before && known && before.status !== 'provisioning') {
-      throw new Refusal(409, 'ASSOCIATION_EXISTS', `The tenant is associated with ${service} already`);
+  return withLock(parts.pool, `${tenantId}/${service}`, async (client) => {
+    const tenant = await livingTenant(client, tenantId);
+    let before = await findAssociation(client, tenantId, service);
+    if (before?.status === 'purged') {
+      await deleteAssociation(client, tenantId, service);
+      before = undefined;
     }
+    const known = before && openPasswords(parts.seal, before);
+    if (before) checkRepeatable(before, known !== undefined, request);
     const passwords = known ?? { database: randomPassword(), broker: randomPassword() };
-    const { resourceName } = await recordAssociation(
+    const recorded = await recordAssociation(
       client,
       tenantId,
       service,
       request,
-      sealPasswords(parts.seal, tenantId, service, passwords),
+      {
+        databasePassword: sealPassword(parts.seal, tenantId, service, 'database', passwords.database),
+        brokerPassword: sealPassword(parts.seal, tenantId, service, 'broker', passwords.broker),
+      },
+      sharedDatabaseOf(parts.settings),
     );
     try {
-      await provisionDatabase(client, resourceName, passwords.database);
-      await parts.broker.provisionVhost(resourceName, passwords.broker);
+      await provision(client, parts, recorded, passwords);
     } catch (error) {
       const reason = { tenantId, code: errorCode(error), reason: errorMessage(error) };
       parts.log.error(reason, 'provisioning was interrupted');
       throw new Refusal(503, 'PROVISIONING_FAILED', 'Provisioning was interrupted; the same request continues it');
     }
-    return { tenant, before, association: await completeAssociation(client, tenantId, service) };
+    const association = await completeAssociation(client, tenantId, service);
+    await announce(parts, tenant, before, association);
+    return association;
   });
-  await announce(parts, tenant, before, association);
-  return association;
+}
+
+/** @throws Refusal 409 for an association that has nothing to continue, or that could only be continued as it was begun. */
+function checkRepeatable({ status, service, isolationMode }: Association, readable: boolean, request: NewAssociation) {
+  if (status === 'purging') {
+    throw new Refusal(409, 'PURGING', 'The association is being purged; repeat its DELETE with purge=true first');
+  }
+  if (readable && (status === 'active' || status === 'suspended')) {
+    throw new Refusal(409, 'ASSOCIATION_EXISTS', `The tenant is associated with ${service} already`);
+  }
+  if ((isolationMode === 'schema') !== (request.isolationMode === 'schema')) {
+    const message = `The tenant's data is in the isolation mode ${isolationMode} and is not moved to another one`;
+    throw new Refusal(409, 'ISOLATION_MODE_FIXED', message);
+  }
+}
+
+async function provision(
+  client: PoolClient,
+  { settings, broker }: Parts,
+  { isolationMode, databaseName, resourceName, brokerUser }: Association,
+  passwords: { database: string; broker: string },
+): Promise<void> {
+  if (isolationMode === 'schema') {
+    await provisionSchema(client, settings, databaseName, resourceName, passwords.database);
+  } else {
+    await provisionDatabase(client, resourceName, passwords.database);
+  }
+  await broker.provisionVhost(resourceName, brokerUser, passwords.broker);
 }
 
 async function announce(parts: Parts, tenant: Tenant, before: Association | undefined, association: Association) {
-  if (before && before.status !== 'provisioning') {
+  if (before?.status === 'active' || before?.status === 'suspended') {
     // Not "associated": that would start a tenant whose service is suspended.
     await parts.events.publish(tenant, 'tenant.cache.invalidate', association.updatedAt, {
       service_name: association.service,
@@ -80,34 +121,12 @@ export function openPasswords(
   return database === undefined || broker === undefined ? undefined : { database, broker };
 }
 
-function sealPasswords(
+export function sealPassword(
   seal: PasswordSeal,
   tenantId: TenantId,
   service: string,
-  passwords: { database: string; broker: string },
-) {
-  return {
-    databasePassword: seal.seal(passwords.database, `${tenantId}/${service}/database`),
-    brokerPassword: seal.seal(passwords.broker, `${tenantId}/${service}/broker`),
-  };
-}
-
-/**
- * Runs `work` while no other process works on the same subject. The lock belongs to the session, since a database can't be created inside a
- * transaction; everything runs on the session's own client, so that waiting requests can't take the connections that the working one needs.
- */
-async function withLock<T>(pool: Pool, subject: string, work: (client: PoolClient) => Promise<T>): Promise<T> {
-  const client = await pool.connect();
-  const key = `tenant-manager/${subject}`;
-  try {
-    await client.query('SELECT pg_advisory_lock(hashtextextended($1, 0))', [key]);
-    const result = await work(client);
-    await client.query('SELECT pg_advisory_unlock(hashtextextended($1, 0))', [key]);
-    client.release();
-    return result;
-  } catch (error) {
-    // A session that was interrupted anywhere ends, and its lock with it.
-    client.release(true);
-    throw error;
-  }
+  type: CredentialType,
+  password: string,
+): Buffer {
+  return seal.seal(password, `${tenantId}/${service}/${type}`);
 }

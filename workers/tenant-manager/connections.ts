@@ -1,9 +1,10 @@
 import type { Settings } from '@matcher/shared/config/variables.ts';
-import type { ConnectionsAnswer } from '@matcher/shared/tenancy/wire.ts';
+import type { connectionsAnswer } from '@matcher/shared/tenancy/wire.ts';
+import type { z } from 'zod';
 import type { Association } from './associations.ts';
 import type { Tenant } from './tenants.ts';
 
-type Limits = Pick<Association, 'maxOpenConns' | 'maxIdleConns'>;
+export type Limits = Pick<Association, 'maxOpenConns' | 'maxIdleConns' | 'statementTimeoutMs'>;
 
 /** The contract's connection configuration, in its newer form: one broker per module. Holds passwords. */
 export function connectionsOf(
@@ -11,28 +12,25 @@ export function connectionsOf(
   association: Association,
   passwords: { database: string; broker: string },
   settings: Settings,
-): ConnectionsAnswer & { createdAt: Date; updatedAt: Date } {
-  const { service, resourceName } = association;
+): z.input<typeof connectionsAnswer> & { createdAt: Date; updatedAt: Date } {
+  const { service, resourceName, isolationMode } = association;
   return {
     id: tenant.id,
     tenantSlug: tenant.slug,
     tenantName: tenant.name,
     service,
     status: association.status,
-    isolationMode: association.isolationMode,
+    isolationMode,
     databases: {
       [service]: {
         postgresql: {
           host: settings.POSTGRES_HOST as string,
           port: settings.POSTGRES_PORT,
-          database: resourceName,
+          database: association.databaseName,
           username: resourceName,
           password: passwords.database,
-          schema: undefined,
+          ...(isolationMode === 'schema' ? { schema: resourceName } : {}),
           sslmode: settings.POSTGRES_SSLMODE,
-          sslrootcert: undefined,
-          sslcert: undefined,
-          sslkey: undefined,
         },
         ...connectionSettings(association),
       },
@@ -42,10 +40,9 @@ export function connectionsOf(
         host: settings.RABBITMQ_HOST as string,
         port: settings.RABBITMQ_PORT,
         vhost: resourceName,
-        username: resourceName,
+        username: association.brokerUser,
         password: passwords.broker,
         tls: false,
-        tlsCAFile: undefined,
       },
     },
     createdAt: association.createdAt,
@@ -53,14 +50,33 @@ export function connectionsOf(
   };
 }
 
-/** Absent when the association sets no limit at all; one that is not set is 0, as the protocol's Go servers write it. */
-function connectionSettings({ maxOpenConns, maxIdleConns }: Limits) {
-  if (maxOpenConns === null && maxIdleConns === null) return {};
-  return { connectionSettings: { maxOpenConns: maxOpenConns ?? 0, maxIdleConns: maxIdleConns ?? 0 } };
+/** Absent when the association sets no limit at all; a number that is not set is 0, as the protocol's Go servers write it. */
+function connectionSettings({ maxOpenConns, maxIdleConns, statementTimeoutMs }: Limits) {
+  if (maxOpenConns === null && maxIdleConns === null && statementTimeoutMs === null) return {};
+  return {
+    connectionSettings: {
+      maxOpenConns: maxOpenConns ?? 0,
+      maxIdleConns: maxIdleConns ?? 0,
+      ...(statementTimeoutMs === null ? {} : { statementTimeout: durationOf(statementTimeoutMs) }),
+    },
+  };
 }
 
 /** The same limits as an event's payload has them. */
 export function connectionSettingsEvent(limits: Limits) {
   const { connectionSettings: set } = connectionSettings(limits);
-  return set ? { connection_settings: { max_open_conns: set.maxOpenConns, max_idle_conns: set.maxIdleConns } } : {};
+  if (!set) return {};
+  const { maxOpenConns, maxIdleConns, statementTimeout } = set;
+  return {
+    connection_settings: {
+      max_open_conns: maxOpenConns,
+      max_idle_conns: maxIdleConns,
+      ...(statementTimeout === undefined ? {} : { statement_timeout: statementTimeout }),
+    },
+  };
+}
+
+/** As both PostgreSQL and Go read it. */
+export function durationOf(ms: number): string {
+  return `${ms}ms`;
 }

@@ -14,6 +14,10 @@ const tagBytes = 16;
 /** The same in every process, since all must open what one sealed; what has to be secret is the API key. */
 const salt = 'matcher/tenant-manager/passwords/1';
 
+/** What a tenant has a password for, in the words of the contract's `credential_type`. */
+export const credentialTypes = ['database', 'broker'] as const;
+export type CredentialType = (typeof credentialTypes)[number];
+
 /** 256 random bits, in characters that need no escaping in a URL, a connection string or SQL. */
 export function randomPassword(): string {
   return randomBytes(32).toString('base64url');

@@ -9,10 +9,24 @@ import { scramVerifier } from './passwords.ts';
  */
 export async function provisionDatabase(client: ClientBase, name: string, password: string): Promise<void> {
   const identifier = escapeIdentifier(name);
-  const verifier = escapeLiteral(scramVerifier(password));
+  await provisionRole(client, name, password);
+  await createClosedDatabase(client, name, name);
+  await client.query(`ALTER DATABASE ${identifier} ALLOW_CONNECTIONS true`);
+}
+
+/** Ends every session in the tenant's database and drops it, with its role. Repeating it completes what was begun. */
+export async function dropDatabase(client: ClientBase, name: string): Promise<void> {
+  await client.query(`DROP DATABASE IF EXISTS ${escapeIdentifier(name)} WITH (FORCE)`);
+  await client.query(`DROP ROLE IF EXISTS ${escapeIdentifier(name)}`);
+}
+
+/** Creates a role that can log in and nothing else, or sets the password of the one that is there. */
+export async function provisionRole(client: ClientBase, name: string, password: string): Promise<void> {
+  const identifier = escapeIdentifier(name);
   if (await exists(client, 'SELECT FROM pg_roles WHERE rolname = $1', name)) {
-    await client.query(`ALTER ROLE ${identifier} LOGIN PASSWORD ${verifier}`);
+    await setPassword(client, name, password);
   } else {
+    const verifier = escapeLiteral(scramVerifier(password));
     await client.query(
       `CREATE ROLE ${identifier} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD ${verifier}`,
     );
@@ -21,14 +35,29 @@ export async function provisionDatabase(client: ClientBase, name: string, passwo
   if (await exists(client, 'SELECT FROM pg_roles WHERE rolname = current_user AND NOT rolsuper')) {
     await client.query(`GRANT ${identifier} TO CURRENT_USER`);
   }
+}
+
+/** Sessions that are open go on; the former password opens no other. Part of the client's transaction, if it is in one. */
+export async function setPassword(client: ClientBase, role: string, password: string): Promise<void> {
+  const verifier = escapeLiteral(scramVerifier(password));
+  await client.query(`ALTER ROLE ${escapeIdentifier(role)} LOGIN PASSWORD ${verifier}`);
+}
+
+/**
+ * Creates a database that PUBLIC is locked out of, unless it is there. A new one allows no connections at all yet: who connects before
+ * PUBLIC is locked out would stay connected.
+ *
+ * @param owner its owner; without one, whoever creates it.
+ */
+export async function createClosedDatabase(client: ClientBase, name: string, owner?: string): Promise<void> {
+  const identifier = escapeIdentifier(name);
   if (!(await exists(client, 'SELECT FROM pg_database WHERE datname = $1', name))) {
-    // Closed until PUBLIC is locked out: who connects in between would stay connected.
+    const owned = owner === undefined ? '' : `OWNER ${escapeIdentifier(owner)}`;
     await client.query(
-      `CREATE DATABASE ${identifier} OWNER ${identifier} TEMPLATE template0 ENCODING 'UTF8' ALLOW_CONNECTIONS false`,
+      `CREATE DATABASE ${identifier} ${owned} TEMPLATE template0 ENCODING 'UTF8' ALLOW_CONNECTIONS false`,
     );
   }
   await client.query(`REVOKE ALL ON DATABASE ${identifier} FROM PUBLIC`);
-  await client.query(`ALTER DATABASE ${identifier} ALLOW_CONNECTIONS true`);
 }
 
 /**

@@ -7,8 +7,14 @@ const timeoutMs = 10_000;
 export interface Broker {
   /** @throws MatcherError `BROKER_REFUSED` unless the configured user may create vhosts and users. */
   check(): Promise<void>;
-  /** Creates a vhost and a user that can reach it and no other, both of that name. Repeating it completes what was begun. */
-  provisionVhost(name: string, password: string): Promise<void>;
+  /** Creates a vhost and a user that can reach it and no other. Repeating it completes what was begun and sets the password again. */
+  provisionVhost(vhost: string, user: string, password: string): Promise<void>;
+  /** Gives the vhost a further user, or the one that is there another password. */
+  provisionUser(vhost: string, user: string, password: string): Promise<void>;
+  /** No password opens a connection as this user any more; open connections go on. */
+  lockOut(user: string): Promise<void>;
+  /** Deletes the vhost, with every message in it, and the users, with their connections. */
+  drop(vhost: string, users: readonly string[]): Promise<void>;
 }
 
 /** Administers RabbitMQ through its management API. All its errors are MatcherErrors, without credentials in them. */
@@ -58,6 +64,11 @@ export function createBroker(settings: Settings): Broker {
     await (await call(method, path, body)).body?.cancel();
   };
 
+  const provisionUser = async (vhost: string, user: string, userPassword: string) => {
+    await change('PUT', ['users', user], { password: userPassword, tags: '' });
+    await change('PUT', ['permissions', vhost, user], { configure: '.*', write: '.*', read: '.*' });
+  };
+
   return {
     async check() {
       const { tags } = (await (await call('GET', ['whoami'])).json()) as { tags?: string | string[] };
@@ -68,12 +79,17 @@ export function createBroker(settings: Settings): Broker {
         });
       }
     },
-    async provisionVhost(name, userPassword) {
-      await change('PUT', ['vhosts', name], { description: 'Created by the Tenant Manager' });
-      await change('PUT', ['users', name], { password: userPassword, tags: '' });
-      await change('PUT', ['permissions', name, name], { configure: '.*', write: '.*', read: '.*' });
+    async provisionVhost(vhost, user, userPassword) {
+      await change('PUT', ['vhosts', vhost], { description: 'Created by the Tenant Manager' });
+      await provisionUser(vhost, user, userPassword);
       // Whoever creates a vhost is given all permissions in it; an administrator of vhosts has no business with the messages.
-      await change('DELETE', ['permissions', name, administrator]);
+      await change('DELETE', ['permissions', vhost, administrator]);
+    },
+    provisionUser,
+    lockOut: (user) => change('PUT', ['users', user], { password_hash: '', tags: '' }),
+    async drop(vhost, users) {
+      await change('DELETE', ['vhosts', vhost]);
+      for (const user of users) await change('DELETE', ['users', user]);
     },
   };
 }

@@ -1,4 +1,5 @@
 import { MatcherError } from '@matcher/shared/errors.ts';
+import type { Association } from './associations.ts';
 
 export interface FieldProblem {
   field: string;
@@ -35,6 +36,10 @@ export function suspended(): Refusal {
   return new Refusal(403, '0131', 'The service is suspended for this tenant', { status: 'suspended' });
 }
 
+export function purged(): Refusal {
+  return new Refusal(403, '0131', 'The service was purged for this tenant', { status: 'purged' });
+}
+
 /**
  * Not a 404, which a client may remember for a while, and not a 5xx, which counts as a failure of the Tenant Manager: the answer will be
  * another one very soon.
@@ -45,4 +50,12 @@ export function stillProvisioning(): Refusal {
     'PROVISIONING',
     'The association is not provisioned completely; repeat its POST if that failed',
   );
+}
+
+/** @throws Refusal unless the tenant has the service, suspended or not, with everything that was made for it. */
+export function checkProvisioned(service: string, association: Association | undefined): Association {
+  if (!association || association.status === 'disassociated') throw unknownAssociation(service);
+  if (association.status === 'purging' || association.status === 'purged') throw purged();
+  if (association.status === 'provisioning') throw stillProvisioning();
+  return association;
 }

@@ -1,17 +1,16 @@
+import { errorMessage } from '@matcher/shared/errors.ts';
+import { readStatementTimeout } from '@matcher/shared/tenancy/statement-timeout.ts';
 import { type TenantId, tryCanonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { service } from '@matcher/shared/tenancy/wire.ts';
 import { z } from 'zod';
-import { invalidRequest, Refusal } from './refusals.ts';
+import { credentialTypes } from './passwords.ts';
+import { type FieldProblem, invalidRequest, Refusal } from './refusals.ts';
 
 const unknownService = `is unknown; this Tenant Manager serves ${service}`;
 
-/** Both give a tenant its own database and its own vhost. */
-const isolation = z.enum(['isolated', 'database'], {
-  error: ({ input }) => {
-    if (input === undefined) return 'is required';
-    if (input === 'schema') return 'is "schema", which this Tenant Manager does not support yet';
-    return 'takes isolated or database';
-  },
+/** The first two both mean a database of its own, the third a schema in a shared one; the vhost is always the tenant's own. */
+const isolation = z.enum(['isolated', 'database', 'schema'], {
+  error: ({ input }) => (input === undefined ? 'is required' : 'takes isolated, database or schema'),
 });
 
 const tenantId = z.string().transform((text, context) => {
@@ -22,7 +21,14 @@ const tenantId = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-const text = (max: number) => z.string().trim().min(1).max(max);
+/** PostgreSQL keeps no NUL and no half of a surrogate pair; nobody has a use for the other control characters. */
+const printable = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .refine((value) => !/\p{Cc}/u.test(value) && value.isWellFormed(), 'holds characters that are no text');
+
+const text = (max: number) => z.string().trim().min(1).pipe(printable(max));
 
 /**
  * `POST /v1/tenants`. `id` is an extension: the contract's servers always choose it. `owner.passwordHash` is checked and not kept: identities
@@ -38,7 +44,7 @@ export const newTenant = z.object({
     .optional(),
   environment: text(64),
   isolation,
-  metadata: z.record(z.string().max(100), z.string().max(2000)).default({}),
+  metadata: z.record(printable(100), printable(2000)).default({}),
   owner: z.object({
     email: z.email('is no email address').max(254),
     passwordHash: z.string().max(1000).optional(),
@@ -47,24 +53,71 @@ export const newTenant = z.object({
 });
 export type NewTenant = z.infer<typeof newTenant>;
 
+const count = z.int().min(0).max(10_000);
+
 /** Clients written in Go send 0 for what they leave to the service. */
-const connections = z
-  .int()
-  .min(0)
-  .max(10_000)
-  .optional()
-  .transform((value) => value || null);
+const connections = count.optional().transform((value) => value || null);
+
+/** @returns the problem with two limits that contradict each other. */
+export function idleBeyondOpen({
+  maxOpenConns,
+  maxIdleConns,
+}: {
+  maxOpenConns: number | null;
+  maxIdleConns: number | null;
+}): FieldProblem | undefined {
+  if (!maxOpenConns || !maxIdleConns || maxIdleConns <= maxOpenConns) return undefined;
+  return { field: 'maxIdleConns', problem: 'must not exceed maxOpenConns' };
+}
 
 /** `POST /v1/tenants/{tenantId}/associations/{service}` */
 export const newAssociation = z
   .object({ isolationMode: isolation, maxOpenConns: connections, maxIdleConns: connections })
-  .refine(({ maxOpenConns, maxIdleConns }) => !maxOpenConns || !maxIdleConns || maxIdleConns <= maxOpenConns, {
+  .refine((limits) => idleBeyondOpen(limits) === undefined, {
     path: ['maxIdleConns'],
     message: 'must not exceed maxOpenConns',
     // Also when another field is wrong: all problems are named at once.
     when: ({ value }) => typeof value === 'object' && value !== null,
   });
 export type NewAssociation = z.infer<typeof newAssociation>;
+
+/** `null` and 0 clear a limit, an absent one stays. */
+const changedConnections = count.nullish().transform((value) => (value === undefined ? undefined : value || null));
+
+/** As PostgreSQL takes it: milliseconds, or a text with a unit; 0 means without end, `null` and an empty text clear it. */
+const statementTimeout = z
+  .unknown()
+  .optional()
+  .transform((value, context) => {
+    if (value === undefined || value === 0) return value;
+    try {
+      return readStatementTimeout(value) ?? null;
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: errorMessage(error) });
+      return z.NEVER;
+    }
+  });
+
+/** `PUT /v1/tenants/{tenantId}/associations/{service}/connection-settings`, an extension. */
+export const newLimits = z
+  .object({ maxOpenConns: changedConnections, maxIdleConns: changedConnections, statementTimeout })
+  .refine((limits) => Object.values(limits).some((value) => value !== undefined), 'names no limit')
+  .transform(({ statementTimeout, ...limits }) => ({ ...limits, statementTimeoutMs: statementTimeout }));
+export type NewLimits = z.infer<typeof newLimits>;
+
+/** `POST /v1/tenants/{tenantId}/associations/{service}/credentials/rotate`, an extension. Without a type, or a body: all of them. */
+export const rotation = z
+  .object({ credentialType: z.enum(credentialTypes, 'takes database or broker').optional() })
+  .nullish()
+  .transform((body) => (body?.credentialType ? [body.credentialType] : credentialTypes));
+
+/** `DELETE /v1/tenants/{tenantId}/associations/{service}?purge=` */
+export const removalQuery = z.object({
+  purge: z
+    .enum(['true', 'false'], 'takes true or false')
+    .optional()
+    .transform((value) => value === 'true'),
+});
 
 /** `GET /v1/tenants/active?service=` */
 export const activeQuery = z.object({

@@ -1,11 +1,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { remedyFor } from '@matcher/shared/errors.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { createMetrics } from './metrics.ts';
 import type { Parts } from './parts.ts';
 import { Refusal } from './refusals.ts';
 import { addRoutes } from './routes.ts';
 
 const maxBodyBytes = 64 * 1024;
+
+/** What supervises the process has no key, and learns nothing about any tenant. */
+const open = new Set(['/health', '/metrics']);
 
 /** The HTTP side: who may ask, what an answer looks like when something is wrong, and what is logged. */
 export function createServer(parts: Parts): FastifyInstance {
@@ -37,7 +41,7 @@ export function createServer(parts: Parts): FastifyInstance {
   });
 
   app.addHook('onRequest', async (request) => {
-    if (request.routeOptions.url !== '/health' && !authorized(request)) throw unauthorized();
+    if (!open.has(request.routeOptions.url ?? '') && !authorized(request)) throw unauthorized();
   });
 
   // A connection that is kept alive beyond its last answer would keep the closing server open.
@@ -66,8 +70,15 @@ export function createServer(parts: Parts): FastifyInstance {
     return refuse(reply, new Refusal(503, 'UNAVAILABLE', 'The Tenant Manager cannot reach its database'));
   });
 
+  const metrics = createMetrics();
+  app.get('/metrics', async (_request, reply) => {
+    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  });
+
   app.addHook('onResponse', async (request, reply) => {
     const { method, params } = request;
+    // The route's pattern, or none: what clients ask for must not become a label.
+    metrics.answers.inc({ method, route: request.routeOptions.url ?? '', status: reply.statusCode });
     // Workers ask all the time; only what changes something or fails is worth a line by default.
     const level = method === 'GET' && reply.statusCode < 500 ? 'debug' : 'info';
     parts.log[level](

@@ -4,8 +4,8 @@ import { splitAddress } from '@matcher/shared/config/kinds.ts';
 import type { Settings } from '@matcher/shared/config/variables.ts';
 import { errorCode, errorMessage, MatcherError } from '@matcher/shared/errors.ts';
 import type { Logger } from '@matcher/shared/observability/log.ts';
-import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
 import { Pool } from 'pg';
+import { administratorOptions } from './administrator.ts';
 import { openLifecycleEvents } from './lifecycle-events.ts';
 import { migrate } from './migrate.ts';
 import { PasswordSeal } from './passwords.ts';
@@ -70,16 +70,8 @@ export async function startTenantManager(settings: Settings, log: Logger): Promi
 }
 
 function openPool(settings: Settings, log: Logger): Pool {
-  const target = {
-    host: settings.POSTGRES_HOST ?? '',
-    port: settings.POSTGRES_PORT,
-    database: settings.POSTGRES_DB ?? '',
-    user: settings.POSTGRES_USER ?? '',
-    password: settings.POSTGRES_PASSWORD ?? '',
-    sslmode: settings.POSTGRES_SSLMODE,
-  };
   const pool = new Pool({
-    ...connectionOptions(target, settings, 'matcher-tenant-manager'),
+    ...administratorOptions(settings),
     max: settings.POSTGRES_MAX_OPEN_CONNS,
   });
   // On the clients, since the pool listens to idle ones only, and one that is lent may wait for RabbitMQ when its connection breaks.

@@ -1,6 +1,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import type { ClientBase, Pool } from 'pg';
+import type { Limits } from './connections.ts';
+import { unknownTenant } from './refusals.ts';
 import type { NewTenant } from './requests.ts';
 
 /** A pool or one of its clients. */
@@ -12,7 +14,7 @@ export interface Tenant {
   name: string;
   environment: string;
   isolation: string;
-  status: 'active' | 'suspended';
+  status: 'active' | 'suspended' | 'deleted';
   metadata: Record<string, string>;
   owner: { email: string; emailVerified: boolean };
   createdAt: Date;
@@ -26,6 +28,13 @@ const tenantColumns = `id, slug, name, environment, isolation, status, metadata,
 export async function findTenant(db: Queryable, id: TenantId): Promise<Tenant | undefined> {
   const { rows } = await db.query<Tenant>(`SELECT ${tenantColumns} FROM tenant_manager.tenants WHERE id = $1`, [id]);
   return rows[0];
+}
+
+/** @throws Refusal 404 without the tenant, or when it was deleted. */
+export async function livingTenant(db: Queryable, id: TenantId): Promise<Tenant> {
+  const tenant = await findTenant(db, id);
+  if (!tenant || tenant.status === 'deleted') throw unknownTenant();
+  return tenant;
 }
 
 /** @returns `undefined` when a tenant with that id or slug exists. */
@@ -90,29 +99,43 @@ export async function suspendTenant(db: Queryable, id: TenantId): Promise<Date |
   return rows[0]?.at;
 }
 
-/** What a reactivation changed: the tenant itself (`service` is null) and each service that was suspended for it. */
-export interface Reactivated {
-  service: string | null;
-  at: Date;
-  maxOpenConns: number | null;
-  maxIdleConns: number | null;
+/** @returns when it was deleted, or `undefined` when it was before. Everything of it stays where it is. */
+export async function deleteTenant(db: Queryable, id: TenantId): Promise<Date | undefined> {
+  const { rows } = await db.query<{ at: Date }>(
+    `UPDATE tenant_manager.tenants SET status = 'deleted', updated_at = clock_timestamp()
+     WHERE id = $1 AND status <> 'deleted'
+     RETURNING updated_at AS at`,
+    [id],
+  );
+  return rows[0]?.at;
 }
 
-/** Reactivates the tenant and every service that is suspended for it, at once. What is active or being provisioned stays as it is. */
+/** What a reactivation changed: the tenant itself (`service` is null) and each service that was suspended for it. */
+export interface Reactivated extends Limits {
+  service: string | null;
+  at: Date;
+}
+
+/**
+ * Reactivates the tenant, be it suspended or deleted, and every service that is suspended for it, at once. What is active, being provisioned
+ * or disassociated stays as it is.
+ */
 export async function reactivate(db: Queryable, id: TenantId): Promise<Reactivated[]> {
   const { rows } = await db.query<Reactivated>(
     `WITH tenant AS (
        UPDATE tenant_manager.tenants SET status = 'active', updated_at = clock_timestamp()
-       WHERE id = $1 AND status = 'suspended'
+       WHERE id = $1 AND status <> 'active'
        RETURNING updated_at
      ), services AS (
        UPDATE tenant_manager.associations SET status = 'active', updated_at = clock_timestamp()
        WHERE tenant_id = $1 AND status = 'suspended'
-       RETURNING service, updated_at, max_open_conns, max_idle_conns
+       RETURNING service, updated_at, max_open_conns, max_idle_conns, statement_timeout_ms
      )
-     SELECT NULL AS service, updated_at AS at, NULL::integer AS "maxOpenConns", NULL::integer AS "maxIdleConns" FROM tenant
+     SELECT NULL AS service, updated_at AS at, NULL::integer AS "maxOpenConns", NULL::integer AS "maxIdleConns",
+       NULL::integer AS "statementTimeoutMs"
+     FROM tenant
      UNION ALL
-     SELECT service, updated_at, max_open_conns, max_idle_conns FROM services`,
+     SELECT service, updated_at, max_open_conns, max_idle_conns, statement_timeout_ms FROM services`,
     [id],
   );
   return rows;

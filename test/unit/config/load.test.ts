@@ -165,7 +165,11 @@ describe('a Tenant Manager by plain http', () => {
     'http://10.0.0.7:4100',
     'http://127.0.0.1.example.com',
     'http://localhost.example.com',
+    // A resolver may ask the network for that one.
+    'http://localhost.:4100',
+    'http://0.0.0.0:4100',
     'http://[::2]',
+    'http://[::ffff:10.0.0.7]:4100',
   ])('is refused elsewhere: %s', (url) => expect(at(url)).toEqual(['MULTI_TENANT_URL']));
 
   test('is accepted elsewhere when that was asked for', () => {

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { Settings } from '@matcher/shared/config/variables.ts';
 import { createS3Client, type TenantObjects, tenantObjects } from '@matcher/shared/objects/tenant-objects.ts';
+import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { afterEach, expect, test } from 'vitest';
 
 const patience = { connect: 300, silence: 300 };
@@ -36,7 +37,7 @@ function objectsAt(port: number): TenantObjects {
     OBJECT_STORAGE_SECRET_ACCESS_KEY: 'secret',
   } as Settings;
   s3 = createS3Client(settings, patience);
-  return tenantObjects(s3, settings, undefined);
+  return tenantObjects(s3, settings, canonicalTenantId('acme'));
 }
 
 const operations: [string, (objects: TenantObjects, signal?: AbortSignal) => Promise<unknown>][] = [

@@ -54,6 +54,21 @@ describe('what the Fetcher requires', () => {
     ['its address in single-tenant mode', { ...singleTenant, ...enabled }, 'worker', ['FETCHER_URL']],
     ['nothing of who does not call it', { ...multiTenant, ...enabled }, 'publisher', []],
     ['no more than that', withFetcher, 'worker', []],
+    [
+      'all at once of a command that is about nothing else',
+      { MULTI_TENANT_ENABLED: 'true' },
+      'fetcher',
+      [
+        'AWS_REGION',
+        'FETCHER_ENABLED',
+        'FETCHER_URL',
+        'MULTI_TENANT_SERVICE_API_KEY',
+        'PLUGIN_AUTH_ADDRESS',
+        'REDIS_HOST',
+      ],
+    ],
+    ['that command’s only where it is needed', withFetcher, 'fetcher', []],
+    ['neither cache nor credentials in single-tenant mode', {}, 'fetcher', ['FETCHER_ENABLED', 'FETCHER_URL']],
   ])('%s', (_what, env, role, names) => expect(problems(env, role)).toEqual(names));
 });
 

@@ -1,79 +1,83 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
-import { loadSettings } from '@matcher/shared/config/load.ts';
+import type { Settings } from '@matcher/shared/config/variables.ts';
+import { createMetrics } from '@matcher/shared/observability/metrics.ts';
 import { createTenantManagerClient } from '@matcher/shared/tenancy/manager-client.ts';
 import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import {
+  connectionsOf,
+  holding,
+  json,
+  type ManagerStandIn,
+  type Respond,
+  standInKey,
+  standInPassword,
+  startManagerStandIn,
+} from '../../support/manager-stand-in.ts';
+import { testLog } from '../../support/test-log.ts';
 
-const apiKey = 'k3y-of-the-service';
-const password = 'p4ssw0rd-of-the-tenant';
 const tenantId = canonicalTenantId('0190c6e2a4b87f3d9c2b5e8a1d4f7b60');
-
-const answer = {
-  id: '0190C6E2-A4B8-7F3D-9C2B-5E8A1D4F7B60',
-  tenantSlug: 'blue-harbour',
-  databases: {
-    matcher: { postgresql: { host: 'db', port: 5432, database: 'd', username: 'u', password, sslmode: 'verify-full' } },
-  },
-  rabbitmq: { matcher: { host: 'broker', port: 5671, vhost: 'v', username: 'u', password, tls: true } },
-};
-
-let server: Server;
-let url: string;
-let requests: IncomingMessage[];
-/** What the Tenant Manager does with the next requests. */
-let respond: (request: IncomingMessage, response: ServerResponse) => void;
-
-const json =
-  (status: number, body: unknown, headers: Record<string, string> = {}) =>
-  (_request: IncomingMessage, response: ServerResponse) =>
-    void response
-      .writeHead(status, { 'content-type': 'application/json', ...headers })
-      .end(typeof body === 'string' ? body : JSON.stringify(body));
-
-beforeAll(async () => {
-  server = createServer((request, response) => {
-    requests.push(request);
-    respond(request, response);
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-});
-afterAll(() => {
-  server.closeAllConnections();
-  server.close();
-});
-beforeEach(() => {
-  requests = [];
-  respond = json(200, answer);
-});
-afterEach(() => vi.useRealTimers());
-
-function client(env: NodeJS.ProcessEnv = {}) {
-  return createTenantManagerClient(
-    loadSettings('publisher', {
-      MULTI_TENANT_ENABLED: 'true',
-      MULTI_TENANT_URL: url,
-      MULTI_TENANT_SERVICE_API_KEY: apiKey,
-      ...env,
-    }),
-  );
-}
-
+const answer = connectionsOf('0190C6E2-A4B8-7F3D-9C2B-5E8A1D4F7B60');
 const unavailable = { code: 'TENANT_MANAGER_UNAVAILABLE', remedy: 'not-now' };
+
+let manager: ManagerStandIn;
+beforeEach(async () => {
+  manager = await startManagerStandIn();
+  manager.respond = json(200, answer);
+});
+afterEach(() => manager.close());
+
+const client = (overrides?: Partial<Settings>) => createTenantManagerClient(manager.settings(overrides));
 
 test('a request carries the API key and asks for JSON, at the contract’s path', async () => {
   await client().config(tenantId);
-  expect(requests[0]?.url).toBe(`/v1/tenants/${tenantId}/associations/matcher/connections`);
-  expect(requests[0]?.headers).toMatchObject({ 'x-api-key': apiKey, accept: 'application/json' });
+  expect(manager.requests[0]?.url).toBe(`/v1/tenants/${tenantId}/associations/matcher/connections`);
+  expect(manager.requests[0]?.headers).toMatchObject({ 'x-api-key': standInKey, accept: 'application/json' });
+});
+
+test('every request begins a trace, whose id is in the line about its failure', async () => {
+  const { log, lines } = testLog();
+  const { listActive, create } = createTenantManagerClient(manager.settings(), { log });
+  manager.respond = json(500, '');
+  await expect(listActive()).rejects.toMatchObject(unavailable);
+  manager.respond = json(401, '');
+  await expect(
+    create({ name: 'x', environment: 'x', isolation: 'isolated', owner: { email: 'x@example.com' } }),
+  ).rejects.toMatchObject({ code: 'TENANT_MANAGER_REFUSED' });
+  const parents = manager.requests.map(({ headers }) => String(headers.traceparent));
+  for (const parent of parents) expect(parent).toMatch(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00$/);
+  const traces = parents.map((parent) => parent.split('-')[1]);
+  expect(new Set(traces).size).toBe(2);
+  expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+    { level: 'warn', call: 'active', traceId: traces[0], code: 'TENANT_MANAGER_UNAVAILABLE' },
+    { level: 'info', call: 'create', traceId: traces[1], code: 'TENANT_MANAGER_REFUSED' },
+  ]);
+});
+
+test('three spellings of one tenant are one request and one configuration, and what is no identifier is never asked for', async () => {
+  const { config } = client();
+  for (const spelling of ['0190C6E2-A4B8-7F3D-9C2B-5E8A1D4F7B60', '0190c6e2A4B87f3d9c2b5e8a1d4f7b60', tenantId]) {
+    expect((await config(canonicalTenantId(spelling))).tenantId).toBe(tenantId);
+  }
+  expect(manager.requests).toHaveLength(1);
+  expect(() => canonicalTenantId(`urn:uuid:${tenantId}`)).toThrow(expect.objectContaining({ code: 'INVALID_TENANT' }));
 });
 
 test('the list of active tenants is in canonical form, each once, without what is no identifier', async () => {
-  respond = json(200, [{ id: answer.id }, { id: tenantId }, { id: 'Acme', status: 'active' }, { id: '../etc' }]);
+  const urn = 'urn:uuid:0190c6e2-a4b8-7f3d-9c2b-5e8a1d4f7b60';
+  const listed = [{ id: answer.id }, { id: tenantId }, { id: 'Acme', status: 'active' }, { id: '../etc' }, { id: urn }];
+  manager.respond = json(200, listed);
   expect(await client().listActive()).toEqual([tenantId, 'Acme']);
-  expect(requests[0]?.url).toBe('/v1/tenants/active?service=matcher');
+  expect(manager.requests[0]?.url).toBe('/v1/tenants/active?service=matcher');
+});
+
+test('a list that is not where it should be is no unknown tenant, but a wrong address', async () => {
+  manager.respond = json(404, '<html>');
+  await expect(client().listActive()).rejects.toMatchObject({
+    code: 'TENANT_MANAGER_REFUSED',
+    hint: expect.stringContaining('MULTI_TENANT_URL'),
+  });
 });
 
 describe('an answer that is about the tenant', () => {
@@ -89,13 +93,18 @@ describe('an answer that is about the tenant', () => {
       '403 with a status',
       403,
       { code: '0131', error: 'x', status: 'suspended' },
-      { code: 'TENANT_SUSPENDED', remedy: 'not-now', message: expect.stringContaining('suspended') },
+      {
+        code: 'TENANT_SUSPENDED',
+        status: 'suspended',
+        remedy: 'not-now',
+        message: expect.stringContaining('suspended'),
+      },
     ],
     [
       '403 of a purged tenant',
       403,
       { status: 'purged' },
-      { code: 'TENANT_SUSPENDED', message: expect.stringContaining('purged') },
+      { code: 'TENANT_SUSPENDED', status: 'purged', message: expect.stringContaining('purged') },
     ],
     [
       '403 without a status',
@@ -114,18 +123,13 @@ describe('an answer that is about the tenant', () => {
     ['400', 400, { error: 'bad request' }, { code: 'TENANT_MANAGER_REFUSED', remedy: 'not-now' }],
     ['429 that is no JSON', 429, '<html>slow down</html>', { code: 'TENANT_MANAGER_REFUSED', remedy: 'not-now' }],
   ])('%s', async (_what, status, body, expected) => {
-    respond = json(status, body);
+    manager.respond = json(status, body);
     await expect(client().config(tenantId)).rejects.toMatchObject(expected);
-    expect(requests).toHaveLength(1);
+    expect(manager.requests).toHaveLength(1);
   });
 
-  test('of another tenant is not taken for this one’s', async () => {
-    respond = json(200, { ...answer, id: 'another' });
-    await expect(client().config(tenantId)).rejects.toMatchObject({
-      code: 'SERVICE_NOT_CONFIGURED',
-      remedy: 'not-now',
-    });
-    respond = json(200, { ...answer, id: `urn:uuid:${tenantId}` });
+  test.each(['another', `urn:uuid:${tenantId}`])('of another tenant (%s) is not taken for this one’s', async (id) => {
+    manager.respond = json(200, { ...answer, id });
     await expect(client().config(tenantId)).rejects.toMatchObject({
       code: 'SERVICE_NOT_CONFIGURED',
       remedy: 'not-now',
@@ -135,29 +139,30 @@ describe('an answer that is about the tenant', () => {
 
 describe('a failure of the Tenant Manager itself says nothing about the tenant', () => {
   test.each([500, 502, 503])('%i', async (status) => {
-    respond = json(status, { error: 'x' });
+    manager.respond = json(status, { error: 'x' });
     await expect(client().config(tenantId)).rejects.toMatchObject(unavailable);
   });
 
   test.each<[string, unknown]>([
     ['no JSON', '<html>'],
     ['cut off', '{"id":'],
+    ['nothing', ''],
     ['a list instead of an object', []],
     ['a port that is none', { ...answer, rabbitmq: { matcher: { ...answer.rabbitmq.matcher, port: 0 } } }],
   ])('an answer that cannot be read: %s', async (_what, body) => {
-    respond = json(200, body);
+    manager.respond = json(200, body);
     await expect(client().config(tenantId)).rejects.toMatchObject(unavailable);
   });
 
   test('a redirect is not followed', async () => {
-    respond = json(302, '', { location: `${url}/elsewhere` });
+    manager.respond = json(302, '', { location: '/elsewhere' });
     await expect(client().config(tenantId)).rejects.toMatchObject({ remedy: 'not-now' });
-    expect(requests.map((request) => request.url)).not.toContain('/elsewhere');
+    expect(manager.requests.map(({ url }) => url)).not.toContain('/elsewhere');
   });
 
   test('an answer of more than 10 MiB is not read to its end', async () => {
     let closed: Promise<unknown> | undefined;
-    respond = (_request, response) => {
+    manager.respond = (_request, response) => {
       closed = once(response, 'close');
       const piece = Buffer.alloc(1024 * 1024, ' ');
       const more = () => {
@@ -173,20 +178,14 @@ describe('a failure of the Tenant Manager itself says nothing about the tenant',
     await closed;
   });
 
-  test.each<[string, () => void]>([
+  test.each<[string, Respond]>([
     ['at all', () => {}],
-    [
-      'to the end',
-      () => {
-        respond = (_request, response) => void response.writeHead(200).write('{"id":');
-      },
-    ],
-  ])('no answer in time %s', async (_what, arrange) => {
-    respond = () => {};
-    arrange();
-    await expect(client({ MULTI_TENANT_TIMEOUT: '1' }).config(tenantId)).rejects.toMatchObject({
+    ['to the end', (_request, response) => void response.writeHead(200).write('{"id":')],
+  ])('no answer in time %s', async (_what, respond) => {
+    manager.respond = respond;
+    await expect(client({ MULTI_TENANT_TIMEOUT: 0.05 }).config(tenantId)).rejects.toMatchObject({
       ...unavailable,
-      message: expect.stringContaining('in time'),
+      message: expect.stringContaining('did not answer within 50 ms'),
     });
   });
 
@@ -198,101 +197,84 @@ describe('a failure of the Tenant Manager itself says nothing about the tenant',
   });
 });
 
-describe('the cache', () => {
-  test('one request at a time per tenant, however many ask', async () => {
-    const { config } = client();
-    const configs = await Promise.all(Array.from({ length: 20 }, () => config(tenantId)));
-    expect(requests).toHaveLength(1);
-    expect(new Set(configs).size).toBe(1);
-    await config(tenantId);
-    expect(requests).toHaveLength(1);
-  });
-
-  test('who waits behind a request that fails shares its failure and does not repeat it; the next one asks again', async () => {
-    const { config } = client();
-    respond = json(500, '');
-    const results = await Promise.allSettled(Array.from({ length: 10 }, () => config(tenantId)));
-    expect(requests).toHaveLength(1);
-    for (const result of results) expect(result).toMatchObject({ reason: unavailable });
-    respond = json(200, answer);
-    expect((await config(tenantId)).slug).toBe('blue-harbour');
-  });
-
-  test('what is cached is asked for again after MULTI_TENANT_CACHE_TTL_SEC', async () => {
-    vi.useFakeTimers({ toFake: ['performance'] });
-    const { config } = client({ MULTI_TENANT_CACHE_TTL_SEC: '120' });
-    await config(tenantId);
-    vi.advanceTimersByTime(119_000);
-    await config(tenantId);
-    expect(requests).toHaveLength(1);
-    vi.advanceTimersByTime(2000);
-    respond = json(200, { ...answer, tenantSlug: 'renamed' });
-    expect((await config(tenantId)).slug).toBe('renamed');
-  });
-
-  test('with the Tenant Manager down, running tenants go on with what is known, past the cache’s expiry', async () => {
-    vi.useFakeTimers({ toFake: ['performance'] });
-    const { config } = client({ MULTI_TENANT_CACHE_TTL_SEC: '1' });
-    const known = await config(tenantId);
-    vi.advanceTimersByTime(5000);
-    respond = json(503, '');
-    expect(await config(tenantId)).toEqual(known);
-    // What it says about the tenant counts, though.
-    respond = json(403, { status: 'suspended' });
-    await expect(config(tenantId)).rejects.toMatchObject({ code: 'TENANT_SUSPENDED' });
-  });
-
-  test('what was forgotten is asked for again', async () => {
-    const { config, forget } = client();
-    await config(tenantId);
-    forget(tenantId);
-    await config(tenantId);
-    expect(requests).toHaveLength(2);
-  });
-
-  test('a tenant that changes while it is asked for: who waits gets an answer, and the outdated one is not kept', async () => {
-    const { config, forget } = client();
-    const asked = Promise.withResolvers<ServerResponse>();
-    respond = (_request, response) => asked.resolve(response);
-    const first = config(tenantId);
-    const held = await asked.promise;
-    forget(tenantId);
-    respond = json(200, { ...answer, tenantSlug: 'changed' });
-    expect((await config(tenantId)).slug).toBe('changed');
-    held.writeHead(200).end(JSON.stringify(answer));
-    expect((await first).slug).toBe('blue-harbour');
-    expect((await config(tenantId)).slug).toBe('changed');
-    expect(requests).toHaveLength(2);
-  });
-});
-
-test('whoever stops waiting for the list is not kept waiting', async () => {
-  respond = () => {};
+test('whoever stops waiting for the list is not kept waiting, and learns why he did', async () => {
+  const { respond, asked } = holding();
+  manager.respond = respond;
   const stop = new AbortController();
   const list = client().listActive(stop.signal);
-  stop.abort();
-  await expect(list).rejects.toMatchObject(unavailable);
+  await asked;
+  stop.abort(new Error('stopping'));
+  await expect(list).rejects.toThrow('stopping');
 });
 
-test.each<[string, typeof respond]>([
-  [
-    'an answer with a mistake in it',
-    json(200, { ...answer, databases: { matcher: { postgresql: { host: '', password } } } }),
-  ],
-  ['an answer that is no JSON', json(200, `password=${password}&key=${apiKey}`)],
-  ['a refusal that repeats the key', json(403, { error: `no access with ${apiKey}` })],
-  ['a failure that repeats the key', json(500, { error: `no access with ${apiKey}` })],
+test('how each call ended is counted, without a tenant in a label', async () => {
+  const metrics = createMetrics();
+  const settings = manager.settings({ MULTI_TENANT_CIRCUIT_BREAKER_THRESHOLD: 1 });
+  const { config, refresh, listActive, suspend } = createTenantManagerClient(settings, { metrics });
+  await config(tenantId);
+  manager.respond = json(403, { status: 'suspended' });
+  await refresh(tenantId).catch(() => {});
+  await suspend(tenantId).catch(() => {});
+  manager.respond = json(503, '');
+  await listActive().catch(() => {});
+  await listActive().catch(() => {});
+  const { values } = await metrics.managerRequests.get();
+  expect(values.map(({ labels, value }) => ({ ...labels, value }))).toEqual([
+    { call: 'connections', outcome: 'ok', value: 1 },
+    { call: 'connections', outcome: 'refused', value: 1 },
+    { call: 'suspend', outcome: 'refused', value: 1 },
+    { call: 'active', outcome: 'failed', value: 1 },
+    { call: 'active', outcome: 'rejected', value: 1 },
+  ]);
+  expect(await metrics.registry.metrics()).not.toContain(tenantId);
+});
+
+const postgresql = { host: '', password: standInPassword };
+test.each<[string, Respond]>([
+  ['an answer with a mistake in it', json(200, { ...answer, databases: { matcher: { postgresql } } })],
+  ['a value that has the wrong type', json(200, { ...answer, rabbitmq: [standInPassword, standInKey] })],
+  ['an answer that is no JSON', json(200, `password=${standInPassword}&key=${standInKey}`)],
+  ['a refusal that repeats the key', json(403, { error: `no access with ${standInKey}` })],
+  ['a refusal whose status repeats the key', json(403, { status: `not with ${standInKey}` })],
+  ['a refusal that escapes the key', json(429, `{"error":"no access with \\u006b${standInKey.slice(1)}"}`)],
+  ['a failure that repeats the key', json(500, { error: `no access with ${standInKey}` })],
+  ['a redirect that repeats the key', json(302, '', { location: `/?key=${standInKey}` })],
   ['a closed connection', (request) => void request.socket.destroy()],
-])('neither the API key nor a password is in an error: %s', async (_what, doing) => {
-  respond = doing;
+  ['what is no HTTP', (request) => void request.socket.end(`key ${standInKey} ${standInPassword}\r\n\r\n`)],
+])('neither the API key nor a password is in an error or in the log: %s', async (_what, doing) => {
+  manager.respond = doing;
+  const { log, lines } = testLog();
+  const { config, breaker } = createTenantManagerClient(
+    manager.settings({ MULTI_TENANT_CIRCUIT_BREAKER_THRESHOLD: 1 }),
+    { log },
+  );
+  const error = await config(tenantId).then(
+    () => expect.unreachable(),
+    (error) => error,
+  );
+  const later = await config(tenantId).catch((error) => error);
+  log.error({ err: error, error, later, breaker }, 'as whoever asked may log it');
+  expect(error.code).toMatch(/^TENANT_/);
+  expect(lines.length).toBeGreaterThan(0);
+  const text = [...lines, inspect([error, later], { depth: 10, showHidden: true }), JSON.stringify(error)].join('\n');
+  expect(text).not.toContain(standInKey);
+  expect(text).not.toContain(standInPassword);
+});
+
+test('what a refusal says is shown, but no megabytes of it', async () => {
+  manager.respond = json(429, { error: 'x'.repeat(1_000_000) });
   const error = await client()
     .config(tenantId)
-    .then(
-      () => expect.unreachable(),
-      (error) => error,
-    );
-  expect(error.code).toMatch(/^TENANT_MANAGER_/);
-  const text = inspect(error, { depth: 10, showHidden: true });
-  expect(text).not.toContain(apiKey);
-  expect(text).not.toContain(password);
+    .catch((error) => error);
+  expect(error.message).toContain('429');
+  expect(error.message.length).toBeLessThan(1000);
+});
+
+test('of an answer with a thousand mistakes a few are named', async () => {
+  const mistaken = Array.from({ length: 1000 }, () => ({ id: 7 }));
+  manager.respond = json(200, mistaken);
+  await expect(client().listActive()).rejects.toMatchObject({
+    ...unavailable,
+    message: 'The Tenant Manager sent an answer without a valid 0.id, 1.id, 2.id, 3.id, 4.id',
+  });
 });

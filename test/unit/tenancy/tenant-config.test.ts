@@ -85,3 +85,97 @@ test.each<[string, object]>([
 ])('a tenant with %s cannot be served now', (_what, body) => {
   expect(() => read(body)).toThrow(expect.objectContaining({ code: 'SERVICE_NOT_CONFIGURED', remedy: 'not-now' }));
 });
+
+describe('statementTimeout', () => {
+  const withTimeouts = (ofModule: unknown, ofTenant: unknown) =>
+    read({
+      databases: { matcher: { postgresql: postgresql('db'), connectionSettings: { statementTimeout: ofModule } } },
+      connectionSettings: { statementTimeout: ofTenant },
+    }).limits.statementTimeoutMs;
+
+  test('is the module’s before the tenant’s', () => {
+    expect(withTimeouts('30s', '1s')).toBe(30_000);
+    expect(withTimeouts(undefined, '1s')).toBe(1000);
+    expect(withTimeouts('', 1000)).toBe(1000);
+    expect(withTimeouts('0', '1s')).toBe(0);
+    expect(withTimeouts(undefined, undefined)).toBeUndefined();
+  });
+
+  test('that cannot be read is named, instead of being left out', () => {
+    expect(() => withTimeouts(undefined, 'soon')).toThrow(
+      expect.objectContaining({
+        code: 'SERVICE_NOT_CONFIGURED',
+        remedy: 'not-now',
+        message: expect.stringContaining('connectionSettings.statementTimeout'),
+      }),
+    );
+  });
+});
+
+describe('the replica', () => {
+  const withReplica = (postgresqlReplica: unknown, postgres: object = {}) =>
+    read({ databases: { matcher: { postgresql: { ...postgresql('db'), ...postgres }, postgresqlReplica } } });
+
+  test('has an address of its own; what it does not say is the primary’s', () => {
+    const { replica } = withReplica({ host: 'copy', port: 5433, sslmode: 'verify-full' }, { schema: 'acme' });
+    expect(replica).toEqual({
+      host: 'copy',
+      port: 5433,
+      database: 'd',
+      user: 'u',
+      password: 'p',
+      sslmode: 'verify-full',
+      schema: 'acme',
+    });
+  });
+
+  test('that is the primary, or nothing at all, is none', () => {
+    expect(withReplica(postgresql('db')).replica).toBeUndefined();
+    expect(withReplica({ host: '', port: 0, database: '', username: '', password: '' }).replica).toBeUndefined();
+    expect(withReplica(null).replica).toBeUndefined();
+  });
+
+  test.each([[{ host: 'copy' }], [{ host: 'copy', port: 'x', sslmode: 'nonsense' }], ['nonsense'], [[]]])(
+    '%j does not keep the tenant from its primary',
+    (replica) => {
+      expect(withReplica(replica).postgres).toEqual(read({}).postgres);
+    },
+  );
+});
+
+describe('encryption', () => {
+  const postgres = (more: object) => read({ databases: { matcher: { postgresql: { ...postgresql('db'), ...more } } } });
+  const broker = (more: object) => read({ rabbitmq: { matcher: { ...rabbitmq('broker'), ...more } } }).rabbitmq;
+
+  test('certificates are passed on', () => {
+    const certificates = { sslrootcert: '/ca', sslcert: '/cert', sslkey: '/key' };
+    expect(postgres(certificates).postgres).toMatchObject({ sslmode: 'require', ...certificates });
+  });
+
+  test.each([
+    [{ sslmode: 'prefer' }, 'sslmode "prefer"'],
+    [{ sslmode: 'disable', sslrootcert: '/ca' }, 'sslmode is disable'],
+    [{ sslcert: '/cert' }, 'no sslkey'],
+    [{ sslkey: '/key' }, 'no sslcert'],
+  ])('%j is refused instead of being less than it says', (more, message) => {
+    expect(() => postgres(more)).toThrow(
+      expect.objectContaining({ code: 'SERVICE_NOT_CONFIGURED', message: expect.stringContaining(message) }),
+    );
+  });
+
+  test('a broker with an authority is spoken to encrypted, also when nobody says tls', () => {
+    expect(broker({ tlsCAFile: '/ca' })).toMatchObject({ tls: true, tlsCAFile: '/ca' });
+    expect(broker({ tls: true })).not.toHaveProperty('tlsCAFile');
+    expect(() => broker({ tls: false, tlsCAFile: '/ca' })).toThrow(
+      expect.objectContaining({ code: 'SERVICE_NOT_CONFIGURED' }),
+    );
+  });
+});
+
+test('schema isolation without a schema is refused, instead of putting all tenants into one', () => {
+  expect(() => read({ isolationMode: 'schema' })).toThrow(
+    expect.objectContaining({ code: 'SERVICE_NOT_CONFIGURED', message: expect.stringContaining('no schema') }),
+  );
+  const databases = { matcher: { postgresql: { ...postgresql('db'), schema: 'acme' } } };
+  expect(read({ isolationMode: 'schema', databases }).postgres.schema).toBe('acme');
+});

@@ -1,7 +1,7 @@
-import { errorMessage } from '../errors.ts';
+import { errorMessage } from './errors.ts';
 
 export interface ExchangeRequest {
-  method: 'GET' | 'POST';
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   headers: Record<string, string>;
   body?: string | undefined;
   timeoutMs: number;

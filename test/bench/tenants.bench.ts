@@ -1,0 +1,175 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { loadSettings } from '@matcher/shared/config/load.ts';
+import { openJobClient } from '@matcher/shared/jobs/client.ts';
+import { createLog } from '@matcher/shared/observability/log.ts';
+import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { simpleContext } from '../support/contexts.ts';
+import { until } from '../support/fleet.ts';
+import { asAdministrator, type Fixture, startFixture, tenantManagerEnv } from '../support/tenant-manager.ts';
+import { median, report, rounded } from './report.ts';
+
+/**
+ * What tenants cost that have nothing to do: the memory and connections of a matching worker that knows 1,000 tenants, 10 of which
+ * have work, against one that knows only those 10. And how soon the first job of a tenant that comes now is done.
+ */
+const many = 1000;
+const working = 10;
+const limit = 1.5;
+const newcomers = 5;
+
+const log = createLog({ ENV_NAME: 'bench', LOG_LEVEL: 'warn' }, 'bench');
+const say = (line: string) => void process.stderr.write(`${line}\n`);
+const children: ChildProcess[] = [];
+
+const few = await deployment();
+const onlyWorking = await measure(few, working);
+await few.close();
+
+const all = await deployment();
+const knowsMany = await measure(all, many);
+const arrivals = await arrivalTimes(all);
+await all.close();
+
+const rows = [
+  ['tenants known', String(working), String(many)],
+  ['resident memory, MB', onlyWorking.residentMb.toFixed(1), knowsMany.residentMb.toFixed(1)],
+  ['heap used, MB', onlyWorking.heapMb.toFixed(1), knowsMany.heapMb.toFixed(1)],
+  ['connections to PostgreSQL', String(onlyWorking.postgres), String(knowsMany.postgres)],
+  ['connections to RabbitMQ', String(onlyWorking.rabbitmq), String(knowsMany.rabbitmq)],
+  ['ready after, s', onlyWorking.readySec.toFixed(1), knowsMany.readySec.toFixed(1)],
+  ['event to first job done, ms: median', '', median(arrivals).toFixed(0)],
+  ['event to first job done, ms: slowest', '', Math.max(...arrivals).toFixed(0)],
+];
+report(['', 'worker that works for all', 'worker that knows many'], rows, {
+  bench: 'tenants',
+  ratio: rounded(knowsMany.residentMb / onlyWorking.residentMb),
+  limit,
+  known: many,
+  working,
+  few: onlyWorking,
+  many: knowsMany,
+  eventToFirstJobMs: { median: rounded(median(arrivals), 0), slowest: rounded(Math.max(...arrivals), 0) },
+});
+
+interface Deployment {
+  manager: Fixture;
+  environment: NodeJS.ProcessEnv;
+  close(): Promise<void>;
+}
+
+/** A Tenant Manager of its own. Tenants share a database, each with a schema: a thousand databases would only measure PostgreSQL. */
+async function deployment(): Promise<Deployment> {
+  const database = `bench_${randomBytes(6).toString('hex')}`;
+  const administrator = loadSettings('tenant-manager', tenantManagerEnv());
+  await asAdministrator(administrator, `CREATE DATABASE ${database}`);
+  const manager = await startFixture({ POSTGRES_DB: database, LOG_LEVEL: 'warn' });
+  const [host, port] = (process.env.REDIS_HOST ?? '').split(':');
+  return {
+    manager,
+    environment: {
+      ...process.env,
+      MULTI_TENANT_ENABLED: 'true',
+      MULTI_TENANT_URL: manager.address,
+      MULTI_TENANT_SERVICE_API_KEY: manager.settings.MULTI_TENANT_SERVICE_API_KEY,
+      MULTI_TENANT_ENVIRONMENT: manager.settings.MULTI_TENANT_ENVIRONMENT,
+      MULTI_TENANT_REDIS_HOST: host,
+      MULTI_TENANT_REDIS_PORT: port,
+      SERVER_ADDRESS: '127.0.0.1:0',
+      LOG_LEVEL: 'info',
+    },
+    async close() {
+      for (const child of children.splice(0)) {
+        child.kill('SIGTERM');
+        await once(child, 'exit');
+      }
+      await manager.close();
+      await asAdministrator(administrator, `DROP DATABASE ${database} WITH (FORCE)`);
+    },
+  };
+}
+
+/** Onboards `known` tenants, starts a worker, has it do one job for each of the working ones, and looks at it when it is at rest. */
+async function measure(at: Deployment, known: number) {
+  const ids: string[] = [];
+  const begin = performance.now();
+  const onboard = async () => {
+    while (ids.length < known) {
+      const place = ids.push('') - 1;
+      ids[place] = (await at.manager.onboard(undefined, 'schema')).tenantId;
+      if (place % 100 === 99) say(`${place + 1} tenants after ${((performance.now() - begin) / 1000).toFixed(0)} s`);
+    }
+  };
+  await Promise.all(Array.from({ length: 4 }, onboard));
+  const started = performance.now();
+  const worker = await startMatchingWorker(at);
+  await until(async () => (await worker.ready()).tenants.consuming === known);
+  const readySec = (performance.now() - started) / 1000;
+  say(`consumes ${known} tenants after ${readySec.toFixed(1)} s`);
+  await Promise.all(ids.slice(0, working).map((id) => firstJob(at, id)));
+  // What the jobs left is collected, and what is not needed any more is closed, before anything is counted.
+  await delay(15_000);
+  const figure = await worker.metrics();
+  const pools = await asAdministrator(
+    at.manager.settings,
+    `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name LIKE 'matcher%'`,
+  );
+  return {
+    residentMb: figure('process_resident_memory_bytes') / 1e6,
+    heapMb: figure('nodejs_heap_size_used_bytes') / 1e6,
+    postgres: (pools[0] as { n: number }).n,
+    rabbitmq: figure('tenant_consumers_active'),
+    readySec: rounded(readySec, 1),
+  };
+}
+
+/** For tenants that come one after the other: milliseconds from their event until their first job is done. */
+async function arrivalTimes(at: Deployment): Promise<number[]> {
+  const times: number[] = [];
+  for (let n = 0; n < newcomers; n++) {
+    const { tenantId } = await at.manager.onboard(undefined, 'schema');
+    // The event was sent while the association was answered, so this begins with it or a moment later.
+    const begin = performance.now();
+    await firstJob(at, tenantId);
+    times.push(performance.now() - begin);
+  }
+  return times;
+}
+
+async function firstJob(at: Deployment, id: string): Promise<void> {
+  const settings = loadSettings('publisher', at.environment);
+  const client = await openJobClient({ settings, tenantId: canonicalTenantId(id), log });
+  const job = await client.publish('context.apply', { version: 1, context: simpleContext() });
+  const end = await client.follow(job);
+  if (end.state !== 'SUCCEEDED') throw new Error(`the job failed: ${JSON.stringify(end)}`);
+  await client.close();
+}
+
+async function startMatchingWorker({ environment }: Deployment) {
+  const main = resolve(import.meta.dirname, '../../workers/matching/main.ts');
+  const child = spawn(process.execPath, [main], { env: environment, stdio: ['ignore', 'pipe', 'inherit'] });
+  children.push(child);
+  let port = 0;
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const entry = JSON.parse(line);
+    if (entry.msg === 'started') port = entry.port;
+    if (entry.level === 'error') say(line);
+  });
+  await until(() => port > 0);
+  return {
+    async ready() {
+      const answer = await fetch(`http://127.0.0.1:${port}/ready`);
+      return (await answer.json()) as { tenants: { consuming: number } };
+    },
+    /** The figures without labels, by name. */
+    async metrics(): Promise<(name: string) => number> {
+      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      const figures = new Map([...text.matchAll(/^(\w+) (\S+)$/gm)].map(([, name, value]) => [name, Number(value)]));
+      return (name) => figures.get(name) ?? Number.NaN;
+    },
+  };
+}

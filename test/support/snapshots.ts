@@ -1,0 +1,26 @@
+import { randomUUID } from 'node:crypto';
+import type { ProcessSnapshot } from '@matcher/shared/process/fleet-registry.ts';
+
+/** A process that is well and has nothing to do, except for what a test says. */
+export function snapshot(said: Partial<ProcessSnapshot> = {}): ProcessSnapshot {
+  const now = new Date().toISOString();
+  return {
+    id: randomUUID(),
+    kind: 'matching',
+    host: 'host',
+    pid: 1,
+    address: '127.0.0.1:4018',
+    version: '0.1.0',
+    startedAt: now,
+    at: now,
+    state: 'ready',
+    reasons: [],
+    jobs: ['context.apply', 'matching.run'],
+    slots: { total: 4, used: 0 },
+    pools: { open: 0, leased: 0, closing: 0, waiting: 0, max: 100 },
+    breaker: 'closed',
+    listComparedAt: now,
+    tenants: { atRest: [], others: [] },
+    ...said,
+  };
+}

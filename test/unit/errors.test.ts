@@ -1,0 +1,29 @@
+import { MatcherError, remedyFor } from '@matcher/shared/errors.ts';
+import { expect, test } from 'vitest';
+
+const postgres = (code: string) => Object.assign(new Error('FATAL'), { code });
+
+test.each(['28000', '28P01', '3D000', '53300', '57P01', '57P03', '08006', 'ECONNREFUSED', 'ETIMEDOUT'])(
+  'a database that lets nobody in for now (%s) charges its jobs no attempt',
+  (code) => {
+    expect(remedyFor(postgres(code))).toBe('not-now');
+  },
+);
+
+test.each(['22001', '23505', '42601', '42501'])(
+  'what will fail the same way every time (%s) is not tried again',
+  (code) => {
+    expect(remedyFor(postgres(code))).toBe('permanent');
+  },
+);
+
+test.each(['40001', '40P01', '53100', '57014'])('what may go well the next time (%s) is tried again', (code) => {
+  expect(remedyFor(postgres(code))).toBe('transient');
+});
+
+test('our own errors say what is to be done; a bug is not tried again', () => {
+  expect(remedyFor(new MatcherError('ANY', 'text', { remedy: 'not-now' }))).toBe('not-now');
+  expect(remedyFor(new MatcherError('ANY', 'text'))).toBe('permanent');
+  expect(remedyFor(new TypeError('undefined is not a function'))).toBe('permanent');
+  expect(remedyFor(new TypeError('fetch failed', { cause: new Error('socket') }))).toBe('transient');
+});
