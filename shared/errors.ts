@@ -40,7 +40,8 @@ const permanentSqlClasses = new Set(['22', '23', '42']);
 const away =
   /^(08...|28...|3D000|53300|57P0[1-3]|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN)$/;
 /** The PostgreSQL driver's own words have no code. */
-const awayMessage = /^(Connection terminated|Query read timeout|timeout exceeded when trying to connect)/;
+const awayMessage =
+  /^(Connection terminated|Client .+ is not queryable|Query read timeout|timeout (expired|exceeded when trying to connect))/;
 
 /** What to do about any error at all; the one place where foreign errors are classed. */
 export function remedyFor(error: unknown): Remedy {

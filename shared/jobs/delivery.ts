@@ -43,8 +43,7 @@ export class DeliveryWork {
   readonly #context: DeliveryContext;
   /** Of the deliveries that are at work. */
   readonly #slots = new Set<JobSlot>();
-  /** The tenant's database did not answer lately: until it does, its deliveries wait for it without a slot. */
-  #silent = false;
+  readonly #database = { silent: false };
 
   constructor(parts: DeliveryParts, context: DeliveryContext) {
     this.#parts = parts;
@@ -56,16 +55,19 @@ export class DeliveryWork {
     return [...this.#slots].filter(({ held }) => held).length;
   }
 
+  /** Whether the tenant's database does not answer, so that its deliveries wait for it. */
+  get waitsForDatabase(): boolean {
+    return this.#database.silent;
+  }
+
   /** Never rejects: whatever happens to one message, the process and the other tenants go on. */
   async handle(channel: Channel, type: JobType, message: ConsumeMessage): Promise<void> {
     const { draining, log } = this.#context;
-    const slot = new JobSlot(this.#parts.slots, () => {
-      this.#silent = true;
-    });
+    const slot = new JobSlot(this.#parts.slots, this.#database);
     this.#slots.add(slot);
     let outcome = 'returned';
     try {
-      if (!this.#silent) await slot.take(draining);
+      await slot.reserve(draining);
       const fate = await this.#fate(type, message, slot);
       // What is still to be said to the broker is no work, and can take long.
       slot.give();
@@ -112,7 +114,6 @@ export class DeliveryWork {
       const { scope, release } = await slot.giveWhileSilent(this.#scope(job.id), opening);
       try {
         const fate = await runJob(definition, job, scope, { ...run, slot, draining, signal: ending });
-        this.#silent = false;
         // What it says to the world has been committed. What can't be sent soon stays in the outbox.
         await this.#sendEvents(scope.db);
         return fate;

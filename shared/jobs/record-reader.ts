@@ -3,6 +3,7 @@ import type { Settings } from '../config/variables.ts';
 import { errorCode, errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import { connectionOptions } from '../postgres/connection-options.ts';
+import { overBroken } from '../postgres/over-broken.ts';
 import { tenantDatabase } from '../postgres/tenant-database.ts';
 import { Slots } from '../slots.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
@@ -43,23 +44,28 @@ export function openRecordReader(
     await (await pool?.catch(() => undefined))?.end();
   };
 
+  const read = async (jobId: string) => {
+    opening ??= open();
+    const pool = opening;
+    try {
+      return await readJob(tenantDatabase(await pool, new Slots(1), settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000), jobId);
+    } catch (error) {
+      const code = errorCode(error);
+      if (code === undefinedTable) return undefined;
+      if (opening === pool) void close(pool);
+      // Refused credentials may be rotated ones, and a database that is not there may have moved: the next try asks where it is now.
+      if (/^(28|3D)/.test(code)) source.forget(tenantId);
+      throw error;
+    }
+  };
+
   return {
     async read(jobId) {
-      opening ??= open();
-      const pool = opening;
       try {
-        return await readJob(
-          tenantDatabase(await pool, new Slots(1), settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000),
-          jobId,
-        );
+        return await overBroken.execute(() => read(jobId));
       } catch (error) {
-        const code = errorCode(error);
-        if (code === undefinedTable) return undefined;
-        if (opening === pool) void close(pool);
-        // Refused credentials may be rotated ones, and a database that is not there may have moved: the next try asks where it is now.
-        if (/^(28|3D)/.test(code)) source.forget(tenantId);
         if (error instanceof MatcherError) throw error;
-        throw new MatcherError('DATABASE_UNAVAILABLE', `The tenant's database cannot be read (${code})`, {
+        throw new MatcherError('DATABASE_UNAVAILABLE', `The tenant's database cannot be read (${errorCode(error)})`, {
           remedy: 'not-now',
           cause: error,
         });

@@ -25,7 +25,7 @@ export interface RunOptions {
   maxAttempts: number;
   /** Names this process in the job's record. */
   worker: string;
-  /** Taken for the work, if it isn't held any more; given back when the work is over. */
+  /** Given back when the work is over. */
   slot: JobSlot;
   /** Aborted when no new job may be begun. */
   draining: AbortSignal;
@@ -69,7 +69,7 @@ export async function runJob(
   const lease = keepLease(scope, claim, options);
   const started = performance.now();
   try {
-    await slot.take(AbortSignal.any([draining, lease.signal]));
+    await slot.begin(AbortSignal.any([draining, lease.signal]));
     if (claim.attempt > options.maxAttempts) {
       // Earlier attempts ended without a word: their processes died in them.
       throw new MatcherError('ATTEMPTS_EXHAUSTED', `All ${options.maxAttempts} attempts ended without a result`);

@@ -99,6 +99,8 @@ export class TenantConsumer {
 
   /** Whether more comes in than there is room for: a delivery waits for a slot, or a queue has sent as much as it may. */
   get pressed(): boolean {
+    // Others would only wait for the same database.
+    if (this.#work.waitsForDatabase) return false;
     if (this.#working.size > this.#work.running) return true;
     return [...this.#subscriptions].some((one) => this.#types.some((type) => !one.hasRoom(type)));
   }
@@ -185,7 +187,8 @@ export class TenantConsumer {
     if (remedy === 'channel') {
       const old = [...this.#subscriptions];
       await this.#subscribe(model);
-      await this.#release(old);
+      // What the old channel has taken may be at work for hours.
+      void this.#release(old).catch((error) => this.#log.warn({ reason: errorMessage(error) }, 'an old channel broke'));
     } else if (remedy === 'connection') {
       await this.#connection.rebuild();
     } else {

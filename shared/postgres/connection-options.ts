@@ -6,6 +6,12 @@ import type { ConnectionLimits, PostgresTarget } from '../tenancy/tenant-config.
 type Limits = Pick<ConnectionLimits, 'statementTimeoutMs'>;
 
 /**
+ * The server looks whether its client is still there: one whose host or network went away would hold the locks of its transaction for as long as the
+ * system's own setting lets it, two hours, and its jobs would wait for them in vain.
+ */
+const serverKeepAlive = ['idle=30', 'interval=10', 'count=3'].map((setting) => `-c tcp_keepalives_${setting}`);
+
+/**
  * How the driver connects to a tenant's database.
  *
  * @throws MatcherError `CERTIFICATE_UNREADABLE`
@@ -31,6 +37,7 @@ export function connectionOptions(
     // As startup parameters they are the session's defaults, to which RESET and DISCARD return. The driver's own option for the timeout takes no 0.
     options: [
       `-c statement_timeout=${statementTimeoutOf(limits, settings)}`,
+      ...serverKeepAlive,
       ...(target.schema ? [`-c search_path=${escapeOption(quoteIdentifier(target.schema))}`] : []),
     ].join(' '),
   };

@@ -9,6 +9,7 @@ import type { Logger } from '../observability/log.ts';
 import { createMetrics } from '../observability/metrics.ts';
 import { TenantPools } from '../postgres/tenant-pools.ts';
 import { ConnectTurns } from '../rabbitmq/connect-turns.ts';
+import { settledWithin } from '../rabbitmq/connect-vhost.ts';
 import { createRedis } from '../redis/tenant-redis.ts';
 import { Slots } from '../slots.ts';
 import { TenantDirectory } from '../tenancy/directory.ts';
@@ -22,6 +23,9 @@ import { serveHealth } from './health-server.ts';
 import { type Running, runProcess } from './run-process.ts';
 import { startupReport, startupWarnings } from './startup-report.ts';
 import { WorkerStatus } from './worker-status.ts';
+
+/** How long (ms) pools may take to close when all jobs have ended or were left behind. */
+const leftBehindMs = 10_000;
 
 /** The main of a worker process: works the given kinds of jobs for every active tenant, until it is told to stop. */
 export function runWorker(name: string, definitions: readonly AnyJobDefinition[]): Promise<void> {
@@ -117,7 +121,8 @@ export async function startWorker(
       refresher.stop();
       await Promise.all([share?.stop(), directory.stop()]);
       await consumers.stop();
-      await pools.closeAll();
+      // A job that does not even end when it is told to holds its pool; it ends with the process.
+      await settledWithin(leftBehindMs, pools.closeAll());
       stopWatching();
       await announcement.stop();
       redis.disconnect();

@@ -154,6 +154,8 @@ export class VhostConnection {
   }
 
   #take(link: Link): void {
+    // A closing that came in the same moment has not seen it.
+    if (this.#closing.signal.aborted) return void closeConnection(link.model);
     this.#link = link;
     this.#failure = undefined;
     this.#ready.resolve();

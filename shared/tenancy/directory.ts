@@ -36,6 +36,8 @@ const measuredEvents = 1000;
 export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   readonly #active = new Set<TenantId>();
   readonly #refused = new Set<TenantId>();
+  /** Their configuration was refused, and the list was not read since. */
+  readonly #doubted = new Set<TenantId>();
   readonly #source: TenantSource;
   readonly #settings: Settings;
   readonly #log: Logger;
@@ -109,24 +111,26 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
         this.#again = false;
         await this.#compareOnce();
       } while (this.#again && !this.#stopped.signal.aborted);
-    })().finally(() => {
+      // In the same turn as the last look at who asked again: whoever comes now begins a comparison of its own.
       this.#comparing = undefined;
       this.emit('compared');
-    });
+    })();
     return this.#comparing;
   }
 
-  /** The Tenant Manager refuses a tenant's configuration: it is not active from now on, and the list is looked at. */
+  /**
+   * The Tenant Manager refuses a tenant's configuration: it is not active as soon as the list can be read. A Tenant Manager that can't even say whom
+   * it has is not believed about one of them.
+   */
   refuse(tenantId: TenantId): void {
     if (this.#stopped.signal.aborted || this.#refused.has(tenantId)) return;
-    this.#log.warn({ tenantId }, 'the Tenant Manager refuses the tenant’s configuration: it is not served');
-    this.#refused.add(tenantId);
-    this.#remove(tenantId);
+    this.#doubted.add(tenantId);
     void this.compare();
   }
 
   /** The configuration of a tenant answers again: it is active when the list says so. */
   readmit(tenantId: TenantId): void {
+    this.#doubted.delete(tenantId);
     if (this.#refused.delete(tenantId)) void this.compare();
   }
 
@@ -137,7 +141,10 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
     if (effect === 'change') return;
     if (effect === 'disappear') this.#saidGone.add(tenantId);
     // It gets its chance at once; if it is refused again, it was not served in between.
-    else this.#refused.delete(tenantId);
+    else {
+      this.#refused.delete(tenantId);
+      this.#doubted.delete(tenantId);
+    }
     if (at !== undefined && this.#happened.length < measuredEvents) this.#happened.push(at);
     void this.compare();
   }
@@ -174,11 +181,21 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
     }
     if (this.#stopped.signal.aborted) return;
     this.#comparedAt = Date.now();
+    this.#refuseDoubted();
     this.#apply(this.#believable(listed, saidGone));
     this.#metrics?.tenantsKnown.set(this.#active.size);
     this.#metrics?.listComparedAt.setToCurrentTime();
     // The two clocks need not agree to the millisecond.
     for (const at of happened) this.#metrics?.discoveryLag.observe(Math.max(0, Date.now() - at) / 1000);
+  }
+
+  #refuseDoubted(): void {
+    for (const tenantId of this.#doubted) {
+      this.#log.warn({ tenantId }, 'the Tenant Manager refuses the tenant’s configuration: it is not served');
+      this.#refused.add(tenantId);
+      this.#remove(tenantId);
+    }
+    this.#doubted.clear();
   }
 
   #apply(listed: ReadonlySet<TenantId>): void {

@@ -175,6 +175,8 @@ export class FleetShare extends EventEmitter<{ looked: [] }> {
   }
 
   #own(state: Pick<FleetMember, 'eligible' | 'settled' | 'busy'>): FleetMember {
-    return { id: this.#options.self.id, jobs: this.#jobs, ...state };
+    // Before it has looked at the others, it consumes nothing yet.
+    const eligible = state.eligible && this.#known;
+    return { ...state, id: this.#options.self.id, jobs: this.#jobs, eligible };
   }
 }

@@ -72,7 +72,10 @@ export function refusalOf(
     );
   }
   if (status === 404) {
-    if (call.tenantId === undefined) return refused(`answered 404 to ${call.path}`, 'Check MULTI_TENANT_URL.');
+    // A 404 that is no JSON comes from whatever stands in front of the Tenant Manager, and says nothing about a tenant.
+    if (call.tenantId === undefined || json === undefined) {
+      return refused(`answered 404 to ${call.path}`, 'Check MULTI_TENANT_URL.');
+    }
     const message = `The Tenant Manager knows no such tenant or service${said}`;
     return new MatcherError('TENANT_NOT_FOUND', message, { remedy: 'not-now' });
   }

@@ -5,6 +5,7 @@ import type { Logger } from '../observability/log.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import { Slots } from '../slots.ts';
 import { isRefusal, type TenantDirectory } from './directory.ts';
+import { isAboutTenant } from './manager-refusals.ts';
 import { visitSpread } from './spread.ts';
 import type { TenantConfig } from './tenant-config.ts';
 import type { TenantId } from './tenant-id.ts';
@@ -162,7 +163,9 @@ export class TenantRefresher {
       metrics?.refreshes.inc({ result: gone ? 'gone' : 'failed' });
       // Without an answer everybody goes on with what is known.
       if (gone) directory.refuse(tenantId);
-      else log.debug({ tenantId, code: errorCode(error), reason: errorMessage(error) }, 'no answer to a refresh');
+      else if (isAboutTenant(error)) {
+        log.warn({ tenantId, code: error.code, reason: error.message }, 'the tenant’s new configuration can’t be used');
+      } else log.debug({ tenantId, code: errorCode(error), reason: errorMessage(error) }, 'no answer to a refresh');
       return;
     }
     if (this.#stopped.signal.aborted) return;

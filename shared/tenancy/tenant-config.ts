@@ -1,8 +1,9 @@
+import type { z } from 'zod';
 import { type Settings, sslModes } from '../config/variables.ts';
 import { errorMessage, MatcherError } from '../errors.ts';
 import { readStatementTimeout } from './statement-timeout.ts';
 import { canonicalTenantId, type TenantId, tryCanonicalTenantId } from './tenant-id.ts';
-import { type ConnectionsAnswer, service } from './wire.ts';
+import { type ConnectionsAnswer, type DatabaseModule, databaseModule, rabbitmqModule, service } from './wire.ts';
 
 /** Where one tenant's data and messages are, and with which limits. Holds passwords: never logged. */
 export interface TenantConfig {
@@ -55,13 +56,21 @@ export interface RabbitmqTarget {
  */
 export function tenantConfigFrom(answer: ConnectionsAnswer, asked: TenantId, settings: Settings): TenantConfig {
   if (tryCanonicalTenantId(answer.id) !== asked) throw notConfigured(asked, 'the answer is about another tenant');
-  const database = moduleOf(answer.databases);
+  const read = <S extends z.ZodType>(schema: S, module: unknown, what: string): z.output<S> | undefined => {
+    if (module === undefined || module === null) return undefined;
+    const { data, error } = schema.safeParse(module);
+    if (!error) return data;
+    // Only the places are named: what stands there may be a password.
+    const places = error.issues.map(({ path }) => path.join('.')).filter((place) => place !== '');
+    throw notConfigured(asked, `its ${what} has no valid ${places.join(', ') || 'shape'}`);
+  };
+  const database = read(databaseModule, moduleOf(answer.databases), 'database');
   const postgres = database?.postgresql;
   if (!postgres) throw notConfigured(asked, 'no PostgreSQL database is configured');
   if (answer.isolationMode === 'schema' && !postgres.schema) {
     throw notConfigured(asked, 'isolationMode is schema, and no schema is named');
   }
-  const rabbitmq = moduleOf(answer.rabbitmq) ?? answer.messaging?.rabbitmq;
+  const rabbitmq = read(rabbitmqModule, moduleOf(answer.rabbitmq) ?? answer.messaging?.rabbitmq, 'RabbitMQ vhost');
   if (!rabbitmq) throw notConfigured(asked, 'no RabbitMQ vhost is configured');
   if (rabbitmq.tls === false && rabbitmq.tlsCAFile) throw notConfigured(asked, 'tlsCAFile is named, and tls is false');
   const target = postgresTarget(postgres, settings);
@@ -87,8 +96,8 @@ export function tenantConfigFrom(answer: ConnectionsAnswer, asked: TenantId, set
   };
 }
 
-type WirePostgres = NonNullable<NonNullable<ConnectionsAnswer['databases']>[string]['postgresql']>;
-type WireReplica = NonNullable<ConnectionsAnswer['databases']>[string]['postgresqlReplica'];
+type WirePostgres = NonNullable<DatabaseModule['postgresql']>;
+type WireReplica = DatabaseModule['postgresqlReplica'];
 type WireSettings = Partial<NonNullable<ConnectionsAnswer['connectionSettings']>>;
 
 function postgresTarget(from: WirePostgres, settings: Settings): PostgresTarget {

@@ -73,5 +73,13 @@ test('connections cut in the middle of a run: the job is tried again and done on
   database.cut('reset');
   await holder.release();
   expect(await struck.client.follow(id)).toMatchObject({ state: 'SUCCEEDED', result: { matched: 10 } });
+  expect(await struck.query('SELECT attempt FROM jobs WHERE id = $1', [id])).toEqual([{ attempt: 1 }]);
   expect(await struck.query('SELECT count(*)::int AS items FROM match_items')).toEqual([{ items: 60 }]);
+});
+
+test('a session whose client has vanished ends within about a minute, and does not hold its locks for two hours', async () => {
+  const settings = await struck.query(
+    `SELECT name, setting FROM pg_settings WHERE name ~ '^tcp_keepalives' ORDER BY name`,
+  );
+  expect(settings.map(({ setting }) => setting)).toEqual(['3', '30', '10']);
 });

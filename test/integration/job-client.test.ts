@@ -1,9 +1,12 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { randomUUID } from 'node:crypto';
 import { type JobClient, openJobClient } from '@matcher/shared/jobs/client.ts';
 import type { Progress } from '@matcher/shared/jobs/contracts/events.ts';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { deadLetters, jobQueue } from '@matcher/shared/rabbitmq/topology.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { simpleContext } from '../support/contexts.ts';
 import { startFleet, type TestFleet, type TestTenant, until } from '../support/fleet.ts';
+import { brokerConnections, cut } from '../support/server-side.ts';
+import { openVhost } from '../support/tenant-manager.ts';
 
 let fleet: TestFleet;
 let tenant: TestTenant;
@@ -59,31 +62,75 @@ test('a failed job ends with its code, message and hint', async () => {
   });
 });
 
-test('waiting ends with its signal, and the job goes on', async () => {
-  const own = await startFleet({ workers: 0 });
-  try {
-    const waiting = await own.tenant();
-    const id = await waiting.client.publish('context.apply', apply);
-    await expect(waiting.client.follow(id, { signal: AbortSignal.timeout(50) })).rejects.toThrow('timeout');
-    await own.worker();
-    expect(await waiting.client.follow(id)).toMatchObject({ state: 'SUCCEEDED' });
-  } finally {
-    await own.close();
-  }
+describe('without a worker', () => {
+  let idle: TestFleet;
+  beforeAll(async () => {
+    idle = await startFleet({ workers: 0 });
+  });
+  afterAll(() => idle?.close());
+
+  test('an invalid body is refused with every field named, an invalid id too, and neither is published', async () => {
+    const { client, config } = await idle.tenant();
+    const body = { version: 1, context: 'No Name', report: 'ALL', colour: 'red' } as never;
+    await expect(client.publish('export.run', body)).rejects.toMatchObject({
+      code: 'BODY_INVALID',
+      message: expect.stringMatching(/context: .*report: .*colour/),
+    });
+    await expect(
+      client.publish('matching.run', { version: 1, context: 'bank' }, { id: 'no spaces' }),
+    ).rejects.toMatchObject({ code: 'JOB_ID_INVALID' });
+    await client.publish('context.apply', apply);
+    const connection = await openVhost(config.rabbitmq);
+    const channel = await connection.createChannel();
+    const waiting = async (queue: string) => (await channel.checkQueue(queue)).messageCount;
+    // What came after them is there.
+    await until(async () => (await waiting(jobQueue('context.apply'))) === 1);
+    for (const queue of [jobQueue('export.run'), jobQueue('matching.run'), deadLetters]) {
+      expect([queue, await waiting(queue)]).toEqual([queue, 0]);
+    }
+    await connection.close();
+  });
+
+  test('waiting ends with its signal, and the job goes on', async () => {
+    const { client } = await idle.tenant();
+    const id = await client.publish('context.apply', apply);
+    await expect(client.follow(id, { signal: AbortSignal.timeout(50) })).rejects.toThrow('timeout');
+    await idle.worker();
+    expect(await client.follow(id)).toMatchObject({ state: 'SUCCEEDED' });
+  });
 });
 
-test('an invalid body is refused with every field named, and not published', async () => {
-  const body = { version: 1, context: 'No Name', report: 'ALL', colour: 'red' } as never;
-  const publishing = tenant.client.publish('export.run', body, { id: 'never-published' });
-  await expect(publishing).rejects.toMatchObject({
-    code: 'BODY_INVALID',
-    message: expect.stringMatching(/context: .*report: .*colour/),
-  });
-  await expect(tenant.client.publish('context.apply', apply, { id: 'no spaces' })).rejects.toMatchObject({
-    code: 'JOB_ID_INVALID',
-  });
-  await delay(200);
-  expect(await tenant.client.read('never-published')).toBeUndefined();
+test('a publisher outlives rotations that cut its connections: it publishes, follows and reads with the credentials of now', async () => {
+  const own = await fleet.tenant();
+  // Nothing tells it but a refusal.
+  const settings = { ...fleet.settings, MULTI_TENANT_CACHE_TTL_SEC: 3600 };
+  const client = await openJobClient({ settings, tenantId: own.id, log: fleet.log });
+  const use = async () => {
+    const id = randomUUID();
+    // Published on a connection that breaks meanwhile, it is published again under its id.
+    await until(() =>
+      client.publish('context.apply', apply, { id }).catch((error) => {
+        if (error.code !== 'NOT_CONFIRMED') throw error;
+        return undefined;
+      }),
+    );
+    expect(await client.follow(id)).toMatchObject({ state: 'SUCCEEDED' });
+    expect(await client.read(id)).toMatchObject({ id, state: 'SUCCEEDED', attempt: 1 });
+  };
+  await use();
+  const first = await fleet.manager.connections(own.id);
+  for (let i = 0; i < 2; i++) {
+    await fleet.manager.rotate(own.id);
+    // Its own, and that of the fleet's client.
+    await until(async () => (await brokerConnections(fleet, own, 'publishers')).length === 2);
+    await cut(fleet, own, 'publishers');
+    await use();
+  }
+  // The broker's two users have taken turns.
+  const { rabbitmq, postgres } = await fleet.manager.connections(own.id);
+  expect(rabbitmq.user).toBe(first.rabbitmq.user);
+  expect([rabbitmq.password, postgres.password]).not.toContain(first.rabbitmq.password);
+  await client.close();
 });
 
 test('a suspended tenant, and one that there is not', async () => {

@@ -108,7 +108,9 @@ describe.skipIf(!canStandby)('a tenant with a replica', () => {
     await scope.db.query('INSERT INTO moments VALUES (30)');
     const reading = scope.snapshot((tx) => tx.query('SELECT max(n) AS n, pg_is_in_recovery() AS replica FROM moments'));
     // It has been asked how far it is, and can't have had the row.
-    await until(async () => (await connections(servers.replica)).some(({ query }) => /replay_lsn|moments/.test(query)));
+    await until(async () =>
+      (await connections(servers.replica)).some(({ query }) => /replay_lsn|moments|DISCARD/.test(query)),
+    );
     await servers.ask(servers.replica, 'SELECT pg_wal_replay_resume()');
     expect(await reading).toEqual([{ n: 30, replica: true }]);
     expect(complaints()).toEqual([]);

@@ -3,8 +3,9 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { Readable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { setImmediate } from 'node:timers/promises';
+import { remedyFor } from '@matcher/shared/errors.ts';
 import { copyRow, inChunks } from '@matcher/shared/postgres/copy-text.ts';
-import { type TenantDatabase, tenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
+import { type TenantDatabase, type Transaction, tenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
 import { Slots } from '@matcher/shared/slots.ts';
 import { Pool, type PoolConfig } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -95,14 +96,50 @@ test('bulk statements may take longer than a query, which has its limit back aft
   await expect(db.query('SELECT pg_sleep(2)')).rejects.toMatchObject({ code: '57014' });
 });
 
-test('a connection that breaks in a transaction fails that transaction alone; the next one gets a new connection', async () => {
-  const broken = db.transaction(async (tx) => {
-    const [backend] = await tx.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
-    await databases.ask('SELECT pg_terminate_backend($1)', [backend?.pid]);
-    await tx.query('SELECT 1');
+describe('a connection that breaks fails its transaction alone, as the moment’s fault and not the work’s; the next one gets a new connection', () => {
+  const kill = async (pid: number) => {
+    await databases.ask('SELECT pg_terminate_backend($1)', [pid]);
+    await until(async () => (await databases.ask('SELECT FROM pg_stat_activity WHERE pid = $1', [pid])).length === 0);
+  };
+  const ways: [string, (tx: Transaction, pid: number) => Promise<unknown>][] = [
+    ['during a statement', (tx, pid) => Promise.all([tx.query('SELECT pg_sleep(60)'), kill(pid)])],
+    ['between two statements', async (tx, pid) => tx.query('SELECT 1', await kill(pid).then(() => []))],
+    ['before its commit', (_tx, pid) => kill(pid)],
+    [
+      'during a COPY into it',
+      (tx, pid) =>
+        tx.copyIn(
+          'COPY lines FROM STDIN',
+          (async function* () {
+            for (let n = 0; ; n++) {
+              if (n === 100) await kill(pid);
+              yield copyRow([n]);
+            }
+          })(),
+        ),
+    ],
+    [
+      'during a COPY out of it',
+      async (tx, pid) => {
+        let begun = false;
+        for await (const _chunk of tx.copyOut(endless).stream) {
+          if (!begun) await kill(pid);
+          begun = true;
+        }
+      },
+    ],
+  ];
+
+  test.each(ways)('%s', async (_when, work) => {
+    const broken = db.transaction(async (tx) => {
+      const [backend] = await tx.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      await work(tx, backend?.pid as number);
+    });
+    const error = await broken.catch((error) => error);
+    expect(error).toBeInstanceOf(Error);
+    expect([error.message, remedyFor(error)]).toEqual([error.message, 'not-now']);
+    await expectHealthy();
   });
-  await expect(broken).rejects.toThrow();
-  await expectHealthy();
 });
 
 test('an abort ends the statement that runs, and the connection goes on to the next', async () => {

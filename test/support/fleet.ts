@@ -14,6 +14,7 @@ import { createS3Client, type TenantObjects, tenantObjects } from '@matcher/shar
 import { createLog, type Logger } from '@matcher/shared/observability/log.ts';
 import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
 import { type RunningWorker, startWorker } from '@matcher/shared/process/run-worker.ts';
+import type { FleetTiming } from '@matcher/shared/tenancy/fleet-share.ts';
 import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { Client } from 'pg';
@@ -44,7 +45,7 @@ export interface TestFleet {
   /** A new tenant, and what a test needs to work with it. */
   tenant(isolationMode?: IsolationMode): Promise<TestTenant>;
   /** A further worker inside this process. */
-  worker(overrides?: Record<string, string>): Promise<RunningWorker>;
+  worker(overrides?: Record<string, string>, timing?: FleetTiming): Promise<RunningWorker>;
   /** A worker as a process of its own, that can be killed. */
   spawnWorker(kind: 'ingest' | 'matching' | 'export', overrides?: Record<string, string>): Promise<ChildProcess>;
   close(): Promise<void>;
@@ -97,9 +98,15 @@ export async function startFleet(
     settings,
     log,
     lines,
-    async worker(overrides = {}) {
+    async worker(overrides = {}, timing) {
       const own = loadSettings('worker', { ...process.env, ...environment, ...overrides });
-      const worker = await startWorker('worker', [contextApply, ingestionRun, matchingRun, exportRun], own, log);
+      const worker = await startWorker(
+        'worker',
+        [contextApply, ingestionRun, matchingRun, exportRun],
+        own,
+        log,
+        timing,
+      );
       workers.push(worker);
       await until(async () => (await fetch(`http://127.0.0.1:${worker.port}/ready`)).ok);
       return worker;

@@ -3,7 +3,8 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 /**
  * - `forward`: as if it were not there.
  * - `swallow`: connections are taken and what they say goes nowhere: a black hole. `swallow-requests` and `swallow-answers` are holes in one
- *   direction. A connection that has lost a byte loses all that follow, as it would between real hosts: what comes after a gap is never delivered.
+ *   direction. A connection that has lost a byte loses all that follow, its end included, as it would between real hosts: what comes after a gap is never
+ *   delivered.
  * - `refuse`: new connections are closed at once.
  */
 export type ProxyMode = 'forward' | 'swallow' | 'swallow-requests' | 'swallow-answers' | 'refuse';
@@ -47,19 +48,24 @@ export async function startTcpProxy(host: string, port: number): Promise<TcpProx
     ];
     for (const [from, to, side] of ways) {
       from.on('data', (chunk) => pass(from, to, chunk, side));
-      from.on('error', () => to.destroy());
+      from.on('error', () => {});
       from.on('close', () => {
-        to.destroy();
-        pairs.delete(pair);
+        if (!isLost(from, side)) to.destroy();
+        if (to.destroyed) pairs.delete(pair);
       });
     }
   });
 
-  function pass(from: Socket, to: Socket, chunk: Buffer, side: Side): void {
-    proxy.watch?.(chunk, side);
+  /** Whether what comes from there now is lost; from then on, everything is. */
+  function isLost(from: Socket, side: Side): boolean {
     const { mode } = proxy;
     if (mode === 'swallow' || mode === (side === 'client' ? 'swallow-requests' : 'swallow-answers')) broken.add(from);
-    if (broken.has(from)) {
+    return broken.has(from);
+  }
+
+  function pass(from: Socket, to: Socket, chunk: Buffer, side: Side): void {
+    proxy.watch?.(chunk, side);
+    if (isLost(from, side)) {
       proxy.hits.swallowed++;
       return;
     }

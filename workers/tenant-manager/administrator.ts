@@ -12,5 +12,6 @@ export function administratorOptions(settings: Settings, database = settings.POS
     password: settings.POSTGRES_PASSWORD ?? '',
     sslmode: settings.POSTGRES_SSLMODE,
   };
-  return connectionOptions(target, settings, 'matcher-tenant-manager');
+  // Dropping a tenant's schema takes as long as it takes.
+  return connectionOptions(target, settings, 'matcher-tenant-manager', { statementTimeoutMs: 0 });
 }

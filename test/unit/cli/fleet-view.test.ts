@@ -129,7 +129,12 @@ test('pools, connections and running jobs are the sums over the processes; what 
 test('for a person: one line per tenant and per process, the sums, and what is wrong', () => {
   const stalled = matching(
     { others: [busy('a', { consuming: false }), busy('b', { consuming: false })] },
-    { state: 'stalled', reasons: ['none of the 2 tenants of this process is consumed'], address: '10.0.0.2:4018', pid: 2 },
+    {
+      state: 'stalled',
+      reasons: ['none of the 2 tenants of this process is consumed'],
+      address: '10.0.0.2:4018',
+      pid: 2,
+    },
   );
   const processes = [
     ingest({ atRest: ['a'] }),
@@ -150,9 +155,9 @@ test('for a person: one line per tenant and per process, the sums, and what is w
   const started = processes[0]?.startedAt.replace(/\.\d+Z$/, 'Z');
   expect(
     text,
-  ).toBe(`TENANT  NAME   STATE         CONSUMED BY               POOLS  USED/IDLE/MAX  RUNNING  WAITING  DELAYED  DEAD
-a       a Ltd  active        ingest 1, matching 1/2        1  2/1/25               1  1,200    0        1
-b       b Ltd  not consumed  ingest 0, matching 0/1        0  -                    0  ?        ?        ?
+  ).toBe(`TENANT  NAME   STATE         CONSUMED BY             POOLS  USED/IDLE/MAX  RUNNING  WAITING  DELAYED  DEAD
+a       a Ltd  active        ingest 1, matching 1/2      1  2/1/25               1  1,200    0        1
+b       b Ltd  not consumed  ingest 0, matching 0/1      0  -                    0  ?        ?        ?
 
 PROCESS          ADDRESS         STATE    SLOTS  TENANTS  POOLS  LEASED  WAITING  BREAKER  STARTED
 ingest@host:1    127.0.0.1:4018  ready    0/4    1        0/100       0        0  closed   ${started}

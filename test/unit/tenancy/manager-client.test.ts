@@ -137,6 +137,26 @@ describe('an answer that is about the tenant', () => {
   });
 });
 
+test('a mistake in the tenant’s own module is that tenant’s, and one in another module is nobody’s', async () => {
+  const broken = { ...answer.rabbitmq.matcher, port: 0 };
+  manager.respond = json(200, { ...answer, rabbitmq: { matcher: broken } });
+  await expect(client().config(tenantId)).rejects.toMatchObject({
+    code: 'SERVICE_NOT_CONFIGURED',
+    message: expect.stringContaining('RabbitMQ vhost has no valid port'),
+  });
+  manager.respond = json(200, {
+    ...answer,
+    rabbitmq: { ...answer.rabbitmq, aaa: broken },
+    messaging: { rabbitmq: { host: '' } },
+  });
+  expect(await client().config(tenantId)).toMatchObject({ rabbitmq: { port: answer.rabbitmq.matcher.port } });
+});
+
+test('a suspension is heard whatever else is in the refusal', async () => {
+  manager.respond = json(403, { code: 131, status: 'suspended' });
+  await expect(client().config(tenantId)).rejects.toMatchObject({ code: 'TENANT_SUSPENDED' });
+});
+
 describe('a failure of the Tenant Manager itself says nothing about the tenant', () => {
   test.each([500, 502, 503])('%i', async (status) => {
     manager.respond = json(status, { error: 'x' });
@@ -148,10 +168,21 @@ describe('a failure of the Tenant Manager itself says nothing about the tenant',
     ['cut off', '{"id":'],
     ['nothing', ''],
     ['a list instead of an object', []],
-    ['a port that is none', { ...answer, rabbitmq: { matcher: { ...answer.rabbitmq.matcher, port: 0 } } }],
   ])('an answer that cannot be read: %s', async (_what, body) => {
     manager.respond = json(200, body);
     await expect(client().config(tenantId)).rejects.toMatchObject(unavailable);
+  });
+
+  test('a 404 that is not its own, from whatever stands in front of it', async () => {
+    manager.respond = json(404, '<html>default backend - 404</html>');
+    await expect(client().config(tenantId)).rejects.toMatchObject({ code: 'TENANT_MANAGER_REFUSED' });
+  });
+
+  test('one entry of the list that can’t be read costs that one, and a list of nothing else is none', async () => {
+    manager.respond = json(200, [{ id: '' }, { id: tenantId }]);
+    expect(await client().listActive()).toEqual([tenantId]);
+    manager.respond = json(200, [{ id: '' }, 7]);
+    await expect(client().listActive()).rejects.toMatchObject(unavailable);
   });
 
   test('a redirect is not followed', async () => {
@@ -254,7 +285,7 @@ test.each<[string, Respond]>([
   );
   const later = await config(tenantId).catch((error) => error);
   log.error({ err: error, error, later, breaker }, 'as whoever asked may log it');
-  expect(error.code).toMatch(/^TENANT_/);
+  expect(error.code).toMatch(/^(TENANT_|SERVICE_NOT_CONFIGURED)/);
   expect(lines.length).toBeGreaterThan(0);
   const text = [...lines, inspect([error, later], { depth: 10, showHidden: true }), JSON.stringify(error)].join('\n');
   expect(text).not.toContain(standInKey);
