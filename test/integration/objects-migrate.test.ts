@@ -343,7 +343,8 @@ describe('more objects than one page of a list has', () => {
     expect(new Set([...left, ...moved.map((key) => key.slice(tenant.length + 1))]).size).toBe(40);
 
     const rest = await migrate();
-    expect(rest.moved.objects + rest.alreadyThere.objects).toBe(left.length);
+    // Deletions that were under way when it was stopped may still have happened.
+    expect(rest.moved.objects + rest.alreadyThere.objects).toBeLessThanOrEqual(left.length);
     expect(await bucket.keys()).toEqual(keys.map((key) => `${tenant}/${key}`));
   });
 
