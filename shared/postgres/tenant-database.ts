@@ -36,6 +36,9 @@ const cancelGrace = 5000;
 /** How much longer (ms) than the server's own limit a query is waited for, so that it is the server that ends it. */
 const answerGrace = 1000;
 
+/** A timer of Node's that is told to take longer fires at once. */
+const longestTimer = 2 ** 31 - 1;
+
 const begin = {
   transaction: 'BEGIN; SET LOCAL statement_timeout = 0',
   snapshot: 'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL statement_timeout = 0',
@@ -48,7 +51,7 @@ const begin = {
  *   that keep their claims alive and that cancel them get through.
  */
 export function tenantDatabase(pool: Pool, transactions: Slots, statementTimeout: number): TenantDatabase {
-  const limit = statementTimeout === 0 ? 0 : statementTimeout + answerGrace;
+  const limit = statementTimeout === 0 ? 0 : Math.min(statementTimeout + answerGrace, longestTimer);
   return {
     async query(sql, values) {
       const query = withTimeout(limit, sql, values);
