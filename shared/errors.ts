@@ -43,16 +43,34 @@ const away =
 const awayMessage =
   /^(Connection terminated|Client .+ is not queryable|Query read timeout|timeout (expired|exceeded when trying to connect))/;
 
+/** A table or row that somebody else holds for longer than PostgreSQL was told to wait. */
+const lockNotAvailable = '55P03';
+
 /** What to do about any error at all; the one place where foreign errors are classed. */
 export function remedyFor(error: unknown): Remedy {
   if (error instanceof MatcherError) return error.remedy;
   const code = errorCode(error);
-  if (away.test(code) || (code === 'INTERNAL' && awayMessage.test(errorMessage(error)))) return 'not-now';
+  if (away.test(code) && !isStatementsError(error)) return 'not-now';
+  if (code === 'INTERNAL' && awayMessage.test(errorMessage(error))) return 'not-now';
+  if (code === lockNotAvailable && !isRaised(error)) return 'not-now';
   if (/^[0-9A-Z]{5}$/.test(code) && permanentSqlClasses.has(code.slice(0, 2))) return 'permanent';
   // A bug, except that fetch reports a network's failure as a TypeError with a cause.
   const bug = error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
   if (bug && error.cause === undefined) return 'permanent';
   return 'transient';
+}
+
+/**
+ * Whether PostgreSQL reports the failure of a statement, and not that of the session: a trigger can raise any SQLSTATE, but a server that is away, or lets
+ * nobody in, says FATAL or PANIC. It says so in its own language, so that what is known of an error is the word for the other case.
+ */
+export function isStatementsError(error: unknown): boolean {
+  return (error as { severity?: unknown }).severity === 'ERROR' || isRaised(error);
+}
+
+/** PL/pgSQL's RAISE, whatever it claims to be: the function of the server that reported an error is the same in every language. */
+function isRaised(error: unknown): boolean {
+  return (error as { routine?: unknown }).routine === 'exec_stmt_raise';
 }
 
 /** The stable code of any error: ours, the driver's or the system's, else `INTERNAL`. */

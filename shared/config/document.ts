@@ -27,7 +27,7 @@ ${table(Object.keys(variables) as VariableName[])}
 }
 
 /** The variables of multi-tenant mode, as the README shows them. */
-export function multiTenantTable(): string {
+function multiTenantTable(): string {
   return table(
     (Object.keys(variables) as VariableName[]).filter((name) =>
       /^(MULTI_TENANT_|DEFAULT_TENANT_|M2M_|AWS_REGION$)/.test(name),
@@ -52,8 +52,8 @@ function table(names: readonly VariableName[]): string {
   const needs = requirements();
   const rows = names.map((name) => {
     const { type, default: value, about } = variables[name] as Variable<unknown>;
-    const shown = value === undefined ? '–' : `\`${value}\``;
-    return `| \`${name}\` | ${type} | ${shown} | ${needs.get(name)?.join('; ') ?? ''} | ${about} |`;
+    const shown = value instanceof Map ? [...value].map((entry) => entry.join('=')).join(',') : (value ?? '');
+    return `| \`${name}\` | ${type} | ${shown === '' ? '–' : `\`${shown}\``} | ${needs.get(name)?.join('; ') ?? ''} | ${about} |`;
   });
   return ['| Variable | Type | Default | Required when | Meaning |', '|---|---|---|---|---|', ...rows].join('\n');
 }

@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 
 /** One environment variable: how its text is read, what it is when absent, and what it is for. */
 export interface Variable<T> {
-  /** As the documentation's tables say it: `string`, `int`, `port`, `bool`, `url`, `host:port`. */
+  /** As the documentation's tables say it: `string`, `int`, `port`, `bool`, `url`, `host:port`, `list of name=int`. */
   readonly type: string;
   readonly default: T;
   readonly about: string;
@@ -59,6 +59,44 @@ export function port<const D extends number>(options: Common<D>): Variable<numbe
 /** A duration in whole seconds; a timer takes no more than 2^31 milliseconds. */
 export function seconds(options: Common<number> & { min: number; max?: number }): Variable<number> {
   return int({ max: 2_147_483, ...options });
+}
+
+/**
+ * Numbers by name: `name=number` with commas between them, each number whole and at least 1. What is not named keeps its default.
+ *
+ * @param options `nameOf` gives the one spelling under which a name is kept, or `undefined` for what can't be one; `names` says in words what can.
+ */
+export function numbersByName(
+  options: Common<Readonly<Record<string, number>>> & {
+    max: number;
+    names: string;
+    nameOf: (text: string) => string | undefined;
+  },
+): Variable<ReadonlyMap<string, number>> {
+  const { max, names, nameOf } = options;
+  return {
+    type: 'list of name=int',
+    default: new Map(Object.entries(options.default)),
+    about: options.about,
+    secret: false,
+    read(text) {
+      const values = new Map<string, number>();
+      const problems: string[] = [];
+      for (const entry of text.split(',').map((part) => part.trim())) {
+        if (entry === '') continue;
+        const [, written = '', digits] = /^([^=]*?)\s*=\s*(\d+)$/.exec(entry) ?? [];
+        const name = nameOf(written);
+        const value = Number(digits);
+        if (digits === undefined) problems.push(`${JSON.stringify(entry)} is not name=number`);
+        else if (name === undefined) problems.push(`${JSON.stringify(written)} is not ${names}`);
+        else if (value < 1 || value > max) problems.push(`${JSON.stringify(entry)} is not from 1 to ${max}`);
+        else if (values.has(name)) problems.push(`${JSON.stringify(written)} is there twice`);
+        else values.set(name, value);
+      }
+      if (problems.length > 0) throw new Error(`cannot be read: ${problems.join('; ')}`);
+      return new Map([...Object.entries(options.default), ...values]);
+    },
+  };
 }
 
 const truths: Record<string, boolean> = { true: true, '1': true, false: false, '0': false };

@@ -1,7 +1,17 @@
-import { address, bool, int, port, seconds, string, url, type Variable } from './kinds.ts';
+import { type JobType, jobTypes } from '../jobs/contracts/job-types.ts';
+import { tryCanonicalTenantId } from '../tenancy/tenant-id.ts';
+import { address, bool, int, numbersByName, port, seconds, string, url, type Variable } from './kinds.ts';
 
 /** TLS towards PostgreSQL. libpq's `prefer` and `allow`, which may end up without, are not taken. */
 export const sslModes: readonly string[] = ['disable', 'require', 'verify-ca', 'verify-full'];
+
+/** Seconds that an attempt at a job may take. */
+const deadlines: Record<JobType, number> = {
+  'context.apply': 300,
+  'ingestion.run': 3600,
+  'matching.run': 7200,
+  'export.run': 3600,
+};
 
 /**
  * Every environment variable that a process of this product reads. The names and defaults are the interface that
@@ -35,7 +45,12 @@ export const variables = {
     default: undefined,
     about: 'Environment label: names the channel of tenant events and the path of secrets.',
   }),
-  MULTI_TENANT_MAX_TENANT_POOLS: int({ default: 100, min: 1, about: 'Maximum concurrent tenant connection pools.' }),
+  MULTI_TENANT_MAX_TENANT_POOLS: int({
+    default: 100,
+    min: 1,
+    about:
+      'Maximum concurrent tenant connection pools. With more active tenants than that, they are shared out over the processes of a kind.',
+  }),
   MULTI_TENANT_IDLE_TIMEOUT_SEC: seconds({
     default: 300,
     min: 1,
@@ -151,11 +166,61 @@ export const variables = {
     about: 'How long (seconds) the link to an export works.',
   }),
   JOB_SLOTS: int({ default: 4, min: 1, max: 1000, about: 'Jobs that one process works on at the same time.' }),
+  JOB_SLOTS_PER_TENANT: int({
+    default: 0,
+    min: 0,
+    max: 1000,
+    about: 'Slots that one tenant’s jobs may hold at most; 0: all but one.',
+  }),
+  JOB_TENANT_WEIGHTS: numbersByName({
+    default: {},
+    max: 1000,
+    names: 'a tenant’s slug or id',
+    nameOf: tryCanonicalTenantId,
+    about:
+      'Shares of the slots where several tenants wait: slug or id, =, weight, separated by commas (acme=3,1848046459ab48eab0dba5ca252474af=2); others have 1.',
+  }),
   JOB_MAX_ATTEMPTS: int({ default: 5, min: 1, max: 100, about: 'Attempts at a job before it is a dead letter.' }),
   JOB_LEASE_SEC: seconds({
     default: 15,
     min: 3,
     about: 'How long (seconds) a job stays with a process that stopped renewing its claim.',
+  }),
+  JOB_DEADLINES: numbersByName({
+    default: deadlines,
+    max: 2_147_483,
+    names: `one of ${jobTypes.join(', ')}`,
+    nameOf: (text) => jobTypes.find((type) => type === text),
+    about: 'Longest time (seconds) an attempt at a job may take, by job type; one that is not named keeps its default.',
+  }),
+  JOB_PATIENCE_HOURS: int({
+    default: 24,
+    min: 1,
+    max: 8760,
+    about: 'How long (hours) a job may be put off for something that is away before it fails.',
+  }),
+  JOB_RETENTION_DAYS: int({
+    default: 30,
+    min: 1,
+    max: 36_500,
+    about: 'How long (days) the records of finished jobs are kept.',
+  }),
+  IDEMPOTENCY_SUCCESS_TTL_HOURS: int({
+    default: 168,
+    min: 1,
+    max: 87_600,
+    about: 'How long (hours) an idempotency key is remembered.',
+  }),
+  DEDUPE_TTL_SEC: seconds({
+    default: 3600,
+    min: 1,
+    about:
+      'How long (seconds) the end of a job is kept in Redis, so that a repeated message is answered without the database.',
+  }),
+  MAINTENANCE_INTERVAL_SEC: seconds({
+    default: 900,
+    min: 1,
+    about: 'How often (seconds) each tenant is looked after by the scheduler.',
   }),
   DRAIN_TIMEOUT_SEC: seconds({
     default: 25,

@@ -1,18 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import type { Settings } from '../config/variables.ts';
-import { errorMessage, MatcherError } from '../errors.ts';
+import { MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
-import { publishConfirmed } from '../rabbitmq/publish.ts';
+import { openVhost } from '../rabbitmq/open-vhost.ts';
 import { jobsExchange } from '../rabbitmq/topology.ts';
-import { VhostConnection } from '../rabbitmq/vhost-connection.ts';
+import type { TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
-import { createTenantSource } from '../tenancy/tenant-source.ts';
+import { createTenantSource, type TenantSource } from '../tenancy/tenant-source.ts';
 import { type JobBodyInput, jobBodies, jobId as jobIdForm } from './contracts/bodies.ts';
 import type { JobType } from './contracts/job-types.ts';
 import { type FollowOptions, type JobEnd, JobFollower } from './follow.ts';
-import { isStorable, jobProperties, maxBodyBytes } from './message.ts';
-import type { JobRow } from './record.ts';
-import { openRecordReader } from './record-reader.ts';
+import { idempotencyHeader, isIdempotencyKey, isStorable, jobProperties, maxBodyBytes } from './message.ts';
+import { PublishBuffer } from './publish-buffer.ts';
+import { type JobRow, readJob } from './record.ts';
+import { openJobRecords } from './records.ts';
 
 export interface JobClientOptions {
   /** Loaded for the role `publisher`, or any other. */
@@ -26,19 +27,29 @@ export interface JobClientOptions {
   listen?: boolean;
 }
 
+export interface PublishOptions {
+  /** The job's id: a UUID by default. */
+  id?: string;
+  /**
+   * The publisher's own name for what it asks for, 1 to 255 printable ASCII characters: while it is remembered (`IDEMPOTENCY_SUCCESS_TTL_HOURS`), another
+   * job of the type with the same one is a duplicate, which is not done and ends as the first one does. For publishers that don't keep the ids of their jobs.
+   */
+  idempotencyKey?: string | undefined;
+}
+
 /** Publishes one tenant's jobs, and follows them. */
 export interface JobClient {
   readonly tenantId: TenantId;
   /**
    * Publishes a job: checked against the schema of its body, persistent, and confirmed by the broker when this returns. The
-   * same id again is the same job, so a call whose outcome is unknown (`NOT_CONFIRMED`) is simply repeated with it.
+   * same id again is the same job, so a call whose outcome is unknown (`NOT_CONFIRMED`) is simply repeated with it. While the broker is away, a call
+   * waits ten seconds for it, and at most 1,000 calls do.
    *
-   * @param options.id a UUID by default.
    * @returns the job's id.
-   * @throws MatcherError `BODY_INVALID` (names every field), `BODY_TOO_LARGE`, `JOB_ID_INVALID`: nothing was published;
-   *   `BROKER_UNAVAILABLE`, `UNROUTABLE`, `NOT_CONFIRMED`.
+   * @throws MatcherError `BODY_INVALID` (names every field), `BODY_TOO_LARGE`, `JOB_ID_INVALID`, `IDEMPOTENCY_KEY_INVALID`, `PUBLISHER_BUFFER_FULL`,
+   *   `BROKER_UNAVAILABLE`, `UNROUTABLE`: nothing was published; `NOT_CONFIRMED`: unknown.
    */
-  publish<T extends JobType>(type: T, body: JobBodyInput<T>, options?: { id?: string }): Promise<string>;
+  publish<T extends JobType>(type: T, body: JobBodyInput<T>, options?: PublishOptions): Promise<string>;
   /**
    * Waits for the end of a job, published here or elsewhere. A message that never became a job (unreadable, of another
    * tenant) has no end: bound the waiting with a signal.
@@ -65,62 +76,41 @@ export interface JobClient {
 export async function openJobClient(options: JobClientOptions): Promise<JobClient> {
   const { settings, tenantId, log, listen = true } = options;
   const source = createTenantSource(settings);
-  const config = await source.config(tenantId);
-  if (config.tenantId !== tenantId) {
-    throw new MatcherError('TENANT_NOT_FOUND', `There is no tenant ${tenantId} in single-tenant mode`, {
-      hint: 'The one tenant is DEFAULT_TENANT_ID; set MULTI_TENANT_ENABLED=true to ask the Tenant Manager.',
-    });
-  }
-  const records = openRecordReader(tenantId, source, settings, log);
-  const follower = new JobFollower(tenantId, records.read, log);
-  const connection = new VhostConnection({
-    target: async () => (await source.config(tenantId)).rabbitmq,
-    refused: () => source.forget(tenantId),
+  await configOf(source, tenantId);
+  const records = openJobRecords(tenantId, source, settings, log);
+  const read = (jobId: string) => records.read((db) => readJob(db, jobId));
+  const follower = new JobFollower(tenantId, read, log);
+  const connection = await openVhost(source, tenantId, {
     ...(listen ? { setup: (model) => follower.listen(model) } : {}),
     name: `matcher client ${tenantId}`,
     log,
   });
-  const close = async () => {
-    await connection.close();
-    await records.close();
-  };
-  connection.open();
-  try {
-    await connection.publishChannel();
-  } catch (error) {
-    await close();
-    throw isRefusal(error) ? refused(error) : error;
-  }
+  const buffer = new PublishBuffer(connection);
   return {
     tenantId,
-    async publish(type, body, { id = randomUUID() } = {}) {
-      checkId(id);
+    async publish(type, body, { id = randomUUID(), idempotencyKey } = {}) {
+      checkJobId(id);
       const content = messageContent(type, body);
-      await publishConfirmed(connection, {
+      const properties = jobProperties(id, type, tenantId);
+      if (idempotencyKey !== undefined) {
+        checkIdempotencyKey(idempotencyKey);
+        properties.headers = { ...properties.headers, [idempotencyHeader]: idempotencyKey };
+      }
+      await buffer.publish({
         exchange: jobsExchange,
         routingKey: type,
         content,
-        properties: { ...jobProperties(id, type, tenantId), mandatory: true },
+        properties: { ...properties, mandatory: true },
       });
       return id;
     },
     follow: (id, following) => follower.follow(id, following) as Promise<JobEnd<never>>,
-    read: records.read,
-    close,
+    read,
+    async close() {
+      await connection.close();
+      await records.close();
+    },
   };
-}
-
-/** Whether the broker was there and said no: to the credentials, or (a close in place of an open) to the vhost. */
-function isRefusal(error: unknown): error is MatcherError {
-  return error instanceof MatcherError && /ACCESS.REFUSED|ConnectionClose/.test(errorMessage(error.cause));
-}
-
-function refused({ cause }: MatcherError): MatcherError {
-  return new MatcherError('BROKER_REFUSED', `The tenant’s RabbitMQ refuses the connection (${errorMessage(cause)})`, {
-    hint: 'Its user, password or vhost is not what the Tenant Manager, or RABBITMQ_*, says.',
-    remedy: 'not-now',
-    cause,
-  });
 }
 
 /**
@@ -132,10 +122,33 @@ export function checkBody(type: JobType, body: unknown): void {
   messageContent(type, body);
 }
 
-function checkId(id: string): void {
+/**
+ * The tenant's configuration. In single-tenant mode there is one tenant, and a source that knows no other.
+ *
+ * @throws MatcherError `TENANT_NOT_FOUND`, and what the source throws.
+ */
+export async function configOf(source: TenantSource, tenantId: TenantId): Promise<TenantConfig> {
+  const config = await source.config(tenantId);
+  if (config.tenantId === tenantId) return config;
+  throw new MatcherError('TENANT_NOT_FOUND', `There is no tenant ${tenantId} in single-tenant mode`, {
+    hint: 'The one tenant is DEFAULT_TENANT_ID; set MULTI_TENANT_ENABLED=true to ask the Tenant Manager.',
+  });
+}
+
+/** @throws MatcherError `JOB_ID_INVALID` */
+export function checkJobId(id: string): void {
   if (jobIdForm.safeParse(id).success) return;
   throw new MatcherError('JOB_ID_INVALID', `${JSON.stringify(id.slice(0, 140))} is no job id`, {
     hint: 'It takes a UUID, or 1 to 128 letters, digits, ".", "_", ":" and "-".',
+  });
+}
+
+/** @throws MatcherError `IDEMPOTENCY_KEY_INVALID` */
+export function checkIdempotencyKey(key: string): void {
+  const valid: boolean = isIdempotencyKey(key);
+  if (valid) return;
+  throw new MatcherError('IDEMPOTENCY_KEY_INVALID', `${JSON.stringify(key.slice(0, 300))} is no idempotency key`, {
+    hint: 'It takes 1 to 255 printable ASCII characters without spaces.',
   });
 }
 

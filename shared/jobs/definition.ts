@@ -10,7 +10,7 @@ export interface Job<T extends JobType> {
   readonly id: string;
   readonly attempt: number;
   readonly body: JobBody<T>;
-  /** Aborted when the work must end: the process stops, or the claim is lost. Its reason is the error to throw. */
+  /** Aborted when the work must end: the process stops, the job is cancelled, it takes too long, or the claim is lost. Its reason is the error to throw. */
   readonly signal: AbortSignal;
   /** Says how far the work is. Cheap to call often: what is too much is not sent. */
   progress(progress: Progress): void;
@@ -22,10 +22,15 @@ export interface Job<T extends JobType> {
  */
 export type Completion<T extends JobType> = (tx: Transaction) => Promise<JobResult<T>>;
 
+/** The result of a job that has nothing else to write. */
+export interface Outcome<T extends JobType> {
+  result: JobResult<T>;
+}
+
 /** One kind of job. `run` prepares, and leaves everything that others could see to the completion that it returns. */
 export interface JobDefinition<T extends JobType> {
   readonly type: T;
-  run(job: Job<T>, scope: TenantScope): Promise<Completion<T>>;
+  run(job: Job<T>, scope: TenantScope): Promise<Completion<T> | Outcome<T>>;
 }
 
 /** A definition among others, whatever its type. */

@@ -4,16 +4,33 @@ import { errorMessage } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import { eventsExchange } from '../rabbitmq/topology.ts';
 import { type TenantId, tryCanonicalTenantId } from '../tenancy/tenant-id.ts';
-import { completionEvents, type Failure, failure, type Progress, progress, progressEvent } from './contracts/events.ts';
+import {
+  cancelledEvent,
+  completionEvents,
+  duplicateEvent,
+  type Failure,
+  failure,
+  type Progress,
+  progress,
+  progressEvent,
+} from './contracts/events.ts';
 import type { JobType } from './contracts/job-types.ts';
 import type { JobResult } from './contracts/results.ts';
 import { tenantHeader } from './message.ts';
 import type { JobRow } from './record.ts';
 
 /** How a job ended. */
-export type JobEnd<T extends JobType = JobType> =
+export type JobEnd<T extends JobType = JobType> = (
   | { state: 'SUCCEEDED'; result: JobResult<T> }
-  | { state: 'FAILED'; error: Failure };
+  | { state: 'FAILED'; error: Failure }
+  | { state: 'CANCELLED' }
+) & {
+  /** The job of the same idempotency key that was done in its place, and whose end this is. */
+  duplicateOf?: string;
+};
+
+/** What can be told of a job that goes on no more: a duplicate's end is that of the job it repeats. */
+type Outcome = JobEnd | { state: 'DUPLICATE'; original: string };
 
 export interface FollowOptions {
   /** Called with every progress event that is heard. */
@@ -34,7 +51,7 @@ const lookInterval = 2000;
 
 interface Watcher {
   onProgress: ((progress: Progress) => void) | undefined;
-  onEnd(end: JobEnd): void;
+  onEnd(outcome: Outcome): void;
 }
 
 const completed = new Set<string>(Object.values(completionEvents).map((names) => names.completed));
@@ -48,7 +65,7 @@ export class JobFollower {
   readonly #tenantId: TenantId;
   readonly #read: (jobId: string) => Promise<JobRow | undefined>;
   readonly #log: Logger;
-  readonly #ends = new LRUCache<string, JobEnd>({ max: rememberedEnds });
+  readonly #ends = new LRUCache<string, Outcome>({ max: rememberedEnds });
   readonly #watchers = new Map<string, Set<Watcher>>();
 
   constructor(tenantId: TenantId, read: (jobId: string) => Promise<JobRow | undefined>, log: Logger) {
@@ -74,11 +91,17 @@ export class JobFollower {
   }
 
   /** @throws the signal's reason when it is aborted first. */
-  async follow(jobId: string, { onProgress, signal }: FollowOptions = {}): Promise<JobEnd> {
+  async follow(jobId: string, options: FollowOptions = {}): Promise<JobEnd> {
+    const outcome = await this.#outcome(jobId, options);
+    if (outcome.state !== 'DUPLICATE') return outcome;
+    return { ...(await this.follow(outcome.original, options)), duplicateOf: outcome.original };
+  }
+
+  async #outcome(jobId: string, { onProgress, signal }: FollowOptions): Promise<Outcome> {
     signal?.throwIfAborted();
     const known = this.#ends.get(jobId);
     if (known) return known;
-    const { promise, resolve, reject } = Promise.withResolvers<JobEnd>();
+    const { promise, resolve, reject } = Promise.withResolvers<Outcome>();
     const watcher: Watcher = { onProgress, onEnd: resolve };
     const watchers = this.#watchers.get(jobId) ?? new Set();
     this.#watchers.set(jobId, watchers.add(watcher));
@@ -126,15 +149,15 @@ export class JobFollower {
   }
 
   /** @returns a function that ends it. */
-  #keepLooking(jobId: string, found: (end: JobEnd) => void): () => void {
+  #keepLooking(jobId: string, found: (outcome: Outcome) => void): () => void {
     let timer: NodeJS.Timeout;
     let stopped = false;
     const look = async () => {
       try {
         const row = await this.#read(jobId);
-        const end = row && endOf(row);
-        if (end) this.#ends.set(jobId, end);
-        if (end) found(end);
+        const outcome = row && outcomeOf(row);
+        if (outcome) this.#ends.set(jobId, outcome);
+        if (outcome) found(outcome);
       } catch (error) {
         // Whoever can't reach the database has the events.
         this.#log.debug({ jobId, reason: errorMessage(error) }, 'the job’s record cannot be read');
@@ -149,16 +172,22 @@ export class JobFollower {
   }
 }
 
-function endFrom(eventType: string, event: Record<string, unknown>): JobEnd | undefined {
+function endFrom(eventType: string, event: Record<string, unknown>): Outcome | undefined {
   if (completed.has(eventType)) return { state: 'SUCCEEDED', result: event.result as JobResult<JobType> };
+  if (eventType === cancelledEvent) return { state: 'CANCELLED' };
+  const { duplicateOf } = event;
+  if (eventType === duplicateEvent && typeof duplicateOf === 'string')
+    return { state: 'DUPLICATE', original: duplicateOf };
   if (!failed.has(eventType)) return undefined;
   return { state: 'FAILED', error: failure.safeParse(event.error).data ?? unknownFailure };
 }
 
 /** The end that the record tells, or `undefined` while the job goes on. */
-function endOf(row: JobRow): JobEnd | undefined {
-  if (row.state === 'SUCCEEDED') return { state: 'SUCCEEDED', result: row.result as JobResult<JobType> };
-  if (row.state === 'FAILED') return { state: 'FAILED', error: row.error ?? unknownFailure };
+function outcomeOf({ state, result, error, duplicate_of: original }: JobRow): Outcome | undefined {
+  if (state === 'SUCCEEDED') return { state, result: result as JobResult<JobType> };
+  if (state === 'FAILED') return { state, error: error ?? unknownFailure };
+  if (state === 'CANCELLED') return { state };
+  if (state === 'DUPLICATE' && original !== null) return { state, original };
   return undefined;
 }
 

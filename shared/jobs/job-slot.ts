@@ -1,7 +1,14 @@
-import type { Slots } from '../slots.ts';
+import { MatcherError } from '../errors.ts';
+import type { FairSlots, SlotUser } from './fair-slots.ts';
 
 /** How long (ms) a delivery that waits for its tenant's database keeps its slot. One that is there answers much sooner. */
 const patienceMs = 1000;
+
+/** How long (ms) others are kept from beginning so that a suspect job can be alone. */
+const emptyWithinMs = 2000;
+
+/** How long (ms) a suspect job stays alone: what brings a process down does so at once, or by itself. */
+const aloneMs = 10_000;
 
 /** What a tenant's deliveries know of its database. */
 export interface DatabaseHealth {
@@ -14,12 +21,15 @@ export interface DatabaseHealth {
  * answers again, that tenant's deliveries wait for it without one. So a tenant's outage is that tenant's only.
  */
 export class JobSlot {
-  readonly #slots: Slots;
+  readonly #slots: FairSlots;
+  readonly #user: SlotUser;
   readonly #database: DatabaseHealth;
   #release: (() => void) | undefined;
+  #open: (() => void) | undefined;
 
-  constructor(slots: Slots, database: DatabaseHealth) {
+  constructor(slots: FairSlots, user: SlotUser, database: DatabaseHealth) {
     this.#slots = slots;
+    this.#user = user;
     this.#database = database;
   }
 
@@ -30,26 +40,50 @@ export class JobSlot {
   /**
    * Comes before anything else.
    *
-   * @throws the signal's reason when it is aborted first.
+   * @param patienceMs how long it may take.
+   * @throws MatcherError `SLOTS_BUSY` when it takes longer; the signal's reason when it is aborted first.
    */
-  async reserve(signal: AbortSignal): Promise<void> {
+  async reserve(signal: AbortSignal, patienceMs: number): Promise<void> {
     signal.throwIfAborted();
-    if (!this.#database.silent) await this.#take(signal);
+    if (this.#database.silent) return;
+    this.#release = this.#slots.take(this.#user);
+    if (this.#release) return;
+    const patience = new AbortController();
+    const timer = setTimeout(() => patience.abort(slotsBusy()), patienceMs);
+    try {
+      this.#release = await this.#slots.acquire(this.#user, AbortSignal.any([signal, patience.signal]));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /**
    * The database has answered and the work begins, in a slot.
    *
+   * @throws a signal's reason when it is aborted first.
+   */
+  async begin(...signals: AbortSignal[]): Promise<void> {
+    this.#database.silent = false;
+    this.#release ??= await this.#slots.acquire(this.#user, AbortSignal.any(signals));
+  }
+
+  /**
+   * Makes this the only job at work in the process, for its first seconds.
+   *
+   * @returns false when the others did not end soon.
    * @throws the signal's reason when it is aborted first.
    */
-  async begin(signal: AbortSignal): Promise<void> {
-    this.#database.silent = false;
-    await this.#take(signal);
+  async beAlone(signal: AbortSignal): Promise<boolean> {
+    this.#open = await this.#slots.alone(emptyWithinMs, signal);
+    if (!this.#open) return false;
+    setTimeout(() => this.#letOthersIn(), aloneMs).unref();
+    return true;
   }
 
   give(): void {
     this.#release?.();
     this.#release = undefined;
+    this.#letOthersIn();
   }
 
   /**
@@ -71,7 +105,12 @@ export class JobSlot {
     }
   }
 
-  async #take(signal: AbortSignal): Promise<void> {
-    this.#release ??= await this.#slots.acquire(signal);
+  #letOthersIn(): void {
+    this.#open?.();
+    this.#open = undefined;
   }
+}
+
+function slotsBusy(): MatcherError {
+  return new MatcherError('SLOTS_BUSY', 'All slots for this tenant’s jobs are taken', { remedy: 'not-now' });
 }

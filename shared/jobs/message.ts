@@ -6,6 +6,10 @@ import { jobBodies, jobId, knownVersions } from './contracts/bodies.ts';
 import { type JobType, jobTypes } from './contracts/job-types.ts';
 
 export const tenantHeader = 'X-Tenant-ID';
+/** A publisher's own name for what it asks for: another job of the type with the same one is a duplicate and is not done. */
+export const idempotencyHeader = 'X-Idempotency-Key';
+/** The fence of the claim that whoever put the message off could not give back: it has ended its work. */
+export const heldFenceHeader = 'X-Held-Fence';
 
 /** Larger bodies are refused unread: a job names its data, it does not carry them. */
 export const maxBodyBytes = 1024 * 1024;
@@ -16,7 +20,12 @@ export interface JobMessage {
   readonly type: JobType;
   /** Parsed, defaults filled in. */
   readonly body: { version: number };
+  /** The body as it was sent. */
+  readonly sent: unknown;
   readonly bodySha256: Buffer;
+  readonly idempotencyKey: string | null;
+  /** See `heldFenceHeader`. */
+  readonly heldFence: string | null;
 }
 
 /** The properties that make a message a job of that tenant. */
@@ -34,7 +43,7 @@ export function jobProperties(id: string, type: JobType, tenantId: TenantId): Op
  * Reads a delivery from the queue of `type` in the vhost of `owner`.
  *
  * @throws MatcherError, always permanent: `TENANT_MISSING`, `TENANT_MISMATCH`, `JOB_TYPE_UNKNOWN`, `JOB_ID_INVALID`, `BODY_TOO_LARGE`,
- *   `BODY_UNREADABLE`, `BODY_VERSION_UNKNOWN`, `BODY_INVALID`. Whose message it is, is decided before anything in it is read.
+ *   `BODY_UNREADABLE`, `BODY_VERSION_UNKNOWN`, `BODY_INVALID`, `IDEMPOTENCY_KEY_INVALID`. Whose message it is, is decided before anything in it is read.
  */
 export function readJobMessage(message: ConsumeMessage, type: JobType, owner: TenantId): JobMessage {
   const { headers, messageId, type: said } = message.properties;
@@ -56,10 +65,34 @@ export function readJobMessage(message: ConsumeMessage, type: JobType, owner: Te
       hint: 'It takes a UUID, or 1 to 128 letters, digits, ".", "_", ":" and "-".',
     });
   }
-  return { id: id.data, type, ...readBody(message.content, type) };
+  return {
+    id: id.data,
+    type,
+    idempotencyKey: readIdempotencyKey(headers?.[idempotencyHeader]),
+    heldFence: readFence(headers?.[heldFenceHeader]),
+    ...readBody(message.content, type),
+  };
 }
 
-function readBody(content: Buffer, type: JobType): Pick<JobMessage, 'body' | 'bodySha256'> {
+/** Whether it can be an idempotency key: 1 to 255 printable characters of ASCII. */
+export function isIdempotencyKey(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]{1,255}$/.test(value);
+}
+
+function readIdempotencyKey(value: unknown): string | null {
+  if (value === undefined || value === null) return null;
+  if (isIdempotencyKey(value)) return value;
+  throw new MatcherError('IDEMPOTENCY_KEY_INVALID', `The message's ${idempotencyHeader} header is malformed`, {
+    hint: 'It takes 1 to 255 printable ASCII characters without spaces.',
+  });
+}
+
+/** What is no fence was not written by a worker, and says nothing. */
+function readFence(value: unknown): string | null {
+  return typeof value === 'string' && /^\d{1,18}$/.test(value) ? value : null;
+}
+
+function readBody(content: Buffer, type: JobType): Pick<JobMessage, 'body' | 'sent' | 'bodySha256'> {
   if (content.length > maxBodyBytes) {
     throw new MatcherError(
       'BODY_TOO_LARGE',
@@ -90,7 +123,7 @@ function readBody(content: Buffer, type: JobType): Pick<JobMessage, 'body' | 'bo
   if (!isStorable(parsed.data)) {
     throw new MatcherError('BODY_INVALID', `The body is no valid ${type}: a text in it has a NUL or half a character`);
   }
-  return { body: parsed.data, bodySha256: createHash('sha256').update(canonicalJson(json)).digest() };
+  return { body: parsed.data, sent: json, bodySha256: createHash('sha256').update(canonicalJson(json)).digest() };
 }
 
 /** Whether PostgreSQL can keep every text in it. */

@@ -1,81 +1,87 @@
 import { randomUUID } from 'node:crypto';
-import type { TenantDatabase, Transaction } from '../postgres/tenant-database.ts';
+import { unflushed } from '../postgres/session-state.ts';
+import type { TenantDatabase } from '../postgres/tenant-database.ts';
 import { publishConfirmed } from '../rabbitmq/publish.ts';
 import { eventsExchange } from '../rabbitmq/topology.ts';
 import type { VhostConnection } from '../rabbitmq/vhost-connection.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { tenantHeader } from './message.ts';
+import type { OutboxRow } from './record.ts';
 
-/** An event as it stands in the outbox; the envelope's other fields are added here. */
-export interface OutgoingEvent {
+/** An event of a job; the envelope's other fields are added to it. */
+export interface JobEvent {
   eventType: string;
   jobId: string;
   [field: string]: unknown;
 }
 
+/** Whose event it is. */
+interface Sender {
+  tenantId: TenantId;
+  slug: string;
+}
+
 /** Events sent between two looks into the table. Their confirmations are awaited together. */
 const batch = 200;
+/** Bytes of events, as PostgreSQL keeps them, that are read at a time; one that is larger comes alone. */
+const batchSize = 1_000_000;
 
-/** Puts an event into the transaction that makes it true. */
-export async function addToOutbox(
-  tx: Transaction,
-  tenant: { tenantId: TenantId; slug: string },
-  event: OutgoingEvent,
-): Promise<void> {
-  const body = envelope(tenant, event);
-  await tx.query('INSERT INTO outbox (event_id, event_type, body) VALUES ($1, $2, $3)', [
-    body.eventId,
-    event.eventType,
-    JSON.stringify(body),
-  ]);
+/** An event as it goes into the outbox, with an id of its own. */
+export function outboxRow(sender: Sender, event: JobEvent): OutboxRow {
+  // Last, so that no event can say that it is another tenant's.
+  const eventId = randomUUID();
+  const body = {
+    ...event,
+    eventId,
+    tenantId: sender.tenantId,
+    tenantSlug: sender.slug,
+    timestamp: new Date().toISOString(),
+  };
+  return { eventId, eventType: event.eventType, body };
 }
 
 /**
- * Sends what is in the outbox, in order, and deletes what the broker confirmed. An advisory lock lets one process at a time do so for a tenant, which keeps
- * the order. An event that was sent twice has the same id twice.
+ * Takes the next events out, up to a size: whoever comes at the same time waits at the first row, so that one process at a time sends for a tenant and
+ * the order is kept. Whether the rows are really gone is not waited for (a crash of the server only lets them be sent again).
  */
+const takeNext = `
+  WITH quick AS MATERIALIZED (SELECT ${unflushed}),
+       next AS MATERIALIZED (SELECT position, pg_column_size(body) AS size FROM outbox ORDER BY position LIMIT ${batch} FOR UPDATE),
+       sized AS (SELECT position, size, sum(size) OVER (ORDER BY position) - size AS before FROM next, quick)
+  DELETE FROM outbox USING sized WHERE outbox.position = sized.position AND before < ${batchSize}
+  RETURNING outbox.position, event_id, event_type, body::text AS body, size`;
+
+/** Sends what is in the outbox, in order; it is gone from there once the broker has confirmed it. An event that was sent twice has the same id twice. */
 export async function drainOutbox(
   db: TenantDatabase,
   connection: VhostConnection,
   tenantId: TenantId,
   signal: AbortSignal,
 ): Promise<void> {
-  let sent: number;
+  let more: boolean;
   do {
-    sent = await db.transaction(async (tx) => {
-      await tx.query(`SELECT pg_advisory_xact_lock(hashtextextended('outbox of ' || current_schema(), 0))`);
-      const events = await tx.query<{ position: string; event_id: string; event_type: string; body: unknown }>(
-        'SELECT position, event_id, event_type, body FROM outbox ORDER BY position LIMIT $1',
-        [batch],
-      );
+    more = await db.transaction(async (tx) => {
+      const events = await tx.query<{
+        position: string;
+        event_id: string;
+        event_type: string;
+        body: string;
+        size: number;
+      }>(takeNext, []);
+      events.sort((a, b) => Number(BigInt(a.position) - BigInt(b.position)));
       await Promise.all(
         events.map(({ event_id, event_type, body }) => publishEvent(connection, tenantId, event_type, event_id, body)),
       );
-      await tx.query('DELETE FROM outbox WHERE position = ANY($1)', [events.map(({ position }) => position)]);
-      return events.length;
+      // What was committed in the meantime is sent by whoever committed it.
+      return events.length === batch || events.reduce((sum, { size }) => sum + size, 0) >= batchSize;
     }, signal);
-  } while (sent === batch);
+  } while (more);
 }
 
 /** Publishes an event that hangs on no commit. */
-export async function publishNow(
-  connection: VhostConnection,
-  tenant: { tenantId: TenantId; slug: string },
-  event: OutgoingEvent,
-): Promise<void> {
-  const body = envelope(tenant, event);
-  await publishEvent(connection, tenant.tenantId, event.eventType, body.eventId, body);
-}
-
-function envelope(tenant: { tenantId: TenantId; slug: string }, event: OutgoingEvent) {
-  // Last, so that no event can say that it is another tenant's.
-  return {
-    ...event,
-    eventId: randomUUID(),
-    tenantId: tenant.tenantId,
-    tenantSlug: tenant.slug,
-    timestamp: new Date().toISOString(),
-  };
+export async function publishNow(connection: VhostConnection, sender: Sender, event: JobEvent): Promise<void> {
+  const { eventId, eventType, body } = outboxRow(sender, event);
+  await publishEvent(connection, sender.tenantId, eventType, eventId, JSON.stringify(body));
 }
 
 async function publishEvent(
@@ -83,12 +89,12 @@ async function publishEvent(
   tenantId: TenantId,
   eventType: string,
   eventId: string,
-  body: unknown,
+  body: string,
 ): Promise<void> {
   await publishConfirmed(connection, {
     exchange: eventsExchange,
     routingKey: eventType,
-    content: Buffer.from(JSON.stringify(body)),
+    content: Buffer.from(body),
     // Not mandatory: an event that nobody listens for is nobody's loss.
     properties: {
       messageId: eventId,

@@ -1,4 +1,7 @@
+import { errorCode } from '../errors.ts';
+import { unflushed } from '../postgres/session-state.ts';
 import type { TenantDatabase, Transaction } from '../postgres/tenant-database.ts';
+import { Batcher } from './batcher.ts';
 import type { Failure } from './contracts/events.ts';
 import type { JobMessage } from './message.ts';
 
@@ -8,12 +11,18 @@ export interface Claim {
   /** 1 at the first attempt. */
   readonly attempt: number;
   readonly fence: string;
+  /** How often a process ended while it worked on the job. */
+  readonly deaths: number;
+  /** Hours since the job was first heard of. */
+  readonly hours: number;
+  /** Why it is not done yet: of the last attempt that did not succeed. */
+  readonly lastError: Failure | null;
 }
 
 export type ClaimOutcome =
   | { kind: 'claimed'; claim: Claim }
-  /** Done before; there is nothing left to do. */
-  | { kind: 'finished' }
+  /** There is nothing left to do: done before, cancelled, or a duplicate of another job. */
+  | { kind: 'finished'; state: 'SUCCEEDED' | 'CANCELLED' | 'DUPLICATE' }
   /** Failed for good before. */
   | { kind: 'failed'; error: Failure; attempt: number }
   /** Another process is at it, or was until it died: `secondsLeft` of its lease remain. */
@@ -21,51 +30,187 @@ export type ClaimOutcome =
   /** A job with this id and another type or body exists. */
   | { kind: 'reused' };
 
-/** Claims a job for this process, creating its record when it is new. One statement, so that of two claimants one wins. */
+export interface ClaimOptions {
+  claims: Batcher<ClaimAsked, Claim | undefined>;
+  /** How long (hours) another job's idempotency key makes this one its duplicate. */
+  keyHours: number;
+}
+
+/** Events of jobs that are not done. */
+export interface Announcements {
+  cancelled(): OutboxRow;
+  duplicate(of: string): OutboxRow;
+}
+
+/** PostgreSQL manual, appendix "PostgreSQL Error Codes". */
+const uniqueViolation = '23505';
+
+/**
+ * Claims a job for this process, creating its record when it is new. One statement, so that of two claimants one wins.
+ *
+ * @param announce what is said of a job that turns out not to be done at all.
+ */
 export async function claimJob(
   db: TenantDatabase,
   message: JobMessage,
-  leaseSec: number,
-  worker: string,
+  options: ClaimOptions,
+  announce: Announcements,
 ): Promise<ClaimOutcome> {
-  const [claimed] = await db.query<{ attempt: number; fence: string }>(
-    `INSERT INTO jobs AS job (id, type, body, body_sha256, state, attempt, fence, lease_until, worker, started_at)
-     VALUES ($1, $2, $3, $4, 'RUNNING', 1, 1, now() + make_interval(secs => $5), $6, now())
-     ON CONFLICT (id) DO UPDATE SET state = 'RUNNING', attempt = job.attempt + 1, fence = job.fence + 1,
-            lease_until = excluded.lease_until, worker = excluded.worker, started_at = now()
-      WHERE job.type = excluded.type AND job.body_sha256 = excluded.body_sha256
-        AND (job.state = 'WAITING' OR (job.state = 'RUNNING' AND job.lease_until < now()))
-     RETURNING attempt, fence`,
-    [message.id, message.type, JSON.stringify(message.body), message.bodySha256, leaseSec, worker],
-  );
-  if (claimed) return { kind: 'claimed', claim: { jobId: message.id, ...claimed } };
+  const { claims } = options;
+  let claim: Claim | undefined;
+  try {
+    claim = await claims.ask({ db, message });
+  } catch (error) {
+    if (errorCode(error) !== uniqueViolation || message.idempotencyKey === null) throw error;
+    if (await recordDuplicate(db, message, options.keyHours, announce.duplicate))
+      return { kind: 'finished', state: 'DUPLICATE' };
+    claim = await claims.ask({ db, message });
+  }
+  if (claim) return { kind: 'claimed', claim };
   const [found] = await db.query<{
-    same: boolean;
-    state: string;
+    same: boolean | null;
+    state: JobRow['state'] | null;
     seconds_left: number;
     error: Failure;
     attempt: number;
+    cancelled: boolean;
   }>(
-    `SELECT type = $2 AND body_sha256 = $3 AS same, state, error, attempt,
+    `SELECT type = $2 AND body_sha256 = $3 AS same, state, error, attempt, cancelled.job_id IS NOT NULL AS cancelled,
             greatest(0, extract(epoch FROM lease_until - now()))::float AS seconds_left
-       FROM jobs WHERE id = $1`,
+       FROM (SELECT $1 AS id) AS job LEFT JOIN jobs USING (id) LEFT JOIN job_cancellations AS cancelled ON job_id = id`,
     [message.id, message.type, message.bodySha256],
   );
-  if (!found) return { kind: 'held', secondsLeft: 0 };
-  if (!found.same) return { kind: 'reused' };
-  if (found.state === 'RUNNING' || found.state === 'WAITING') return { kind: 'held', secondsLeft: found.seconds_left };
-  if (found.state === 'FAILED') return { kind: 'failed', error: found.error, attempt: found.attempt };
-  return { kind: 'finished' };
+  if (!found || (found.state === null && !found.cancelled)) return { kind: 'held', secondsLeft: 0 };
+  if (found.state !== null && !found.same) return { kind: 'reused' };
+  const { state, error, attempt, seconds_left: secondsLeft } = found;
+  if (state === 'FAILED') return { kind: 'failed', error, attempt };
+  if (state === 'SUCCEEDED' || state === 'CANCELLED' || state === 'DUPLICATE') return { kind: 'finished', state };
+  if (found.cancelled && (await cancelUnbegun(db, message, announce.cancelled())))
+    return { kind: 'finished', state: 'CANCELLED' };
+  return { kind: 'held', secondsLeft };
 }
 
-/** @returns false when the claim is no longer ours. */
-export async function renewClaim(db: TenantDatabase, claim: Claim, leaseSec: number): Promise<boolean> {
+export interface ClaimAsked {
+  db: TenantDatabase;
+  message: JobMessage;
+}
+
+/** @returns how jobs of one tenant are claimed: several in one statement where several come at once. `undefined` is a job that can't be claimed now. */
+export function claimBatches(leaseSec: number, worker: string): Batcher<ClaimAsked, Claim | undefined> {
+  return new Batcher(async (asked) => {
+    const messages = asked.map(({ message }) => message);
+    const column = (of: (message: JobMessage) => unknown) => messages.map(of);
+    // A claim that its own holder could not give back is neither a death nor another attempt: it comes with the fence of then, less one.
+    const rows = await (asked[0] as ClaimAsked).db.query<ClaimRow>(
+      `WITH quick AS MATERIALIZED (SELECT ${unflushed})
+       INSERT INTO jobs AS job (id, type, body, body_sha256, idempotency_key, state, attempt, fence, lease_until, worker, started_at)
+       SELECT id, type, body, sha256, key, 'RUNNING', 1, held + 1, now() + make_interval(secs => $7), $8, now()
+         FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[], $5::text[], $6::bigint[]) AS asked (id, type, body, sha256, key, held), quick
+        WHERE NOT EXISTS (SELECT 1 FROM job_cancellations WHERE job_id = id)
+        ORDER BY id
+       ON CONFLICT (id) DO UPDATE SET state = 'RUNNING', fence = job.fence + 1, lease_until = excluded.lease_until,
+              worker = excluded.worker, started_at = now(),
+              attempt = job.attempt + CASE WHEN job.state = 'RUNNING' AND job.fence = excluded.fence - 1 THEN 0 ELSE 1 END,
+              deaths = job.deaths + CASE WHEN job.state = 'RUNNING' AND job.fence <> excluded.fence - 1 THEN 1 ELSE 0 END,
+              error = CASE WHEN job.state = 'RUNNING' AND job.fence <> excluded.fence - 1 THEN jsonb_build_object('code', 'PROCESS_DIED',
+                      'message', concat('The process ', job.worker, ' ended or fell silent while it worked on the job, at attempt ', job.attempt),
+                      'hint', NULL) ELSE job.error END
+        WHERE job.type = excluded.type AND job.body_sha256 = excluded.body_sha256
+          AND (job.state = 'WAITING' OR (job.state = 'RUNNING' AND (job.lease_until < now() OR job.fence = excluded.fence - 1)))
+       RETURNING id, attempt, fence, deaths, error, (extract(epoch FROM now() - created_at) / 3600)::float AS hours`,
+      [
+        column(({ id }) => id),
+        column(({ type }) => type),
+        column(({ sent }) => JSON.stringify(sent)),
+        column(({ bodySha256 }) => bodySha256),
+        column(({ idempotencyKey }) => idempotencyKey),
+        column(({ heldFence }) => heldFence ?? '0'),
+        leaseSec,
+        worker,
+      ],
+    );
+    const claims = new Map(rows.map(({ id, error, ...claim }) => [id, { jobId: id, lastError: error, ...claim }]));
+    return messages.map(({ id }) => claims.get(id));
+  });
+}
+
+type ClaimRow = Omit<Claim, 'jobId' | 'lastError'> & { id: string; error: Failure | null };
+
+/**
+ * Another job of the type has the message's idempotency key. When that is long ago, it gives the key up; else this one is on record as its duplicate.
+ *
+ * @returns whether it is a duplicate.
+ */
+async function recordDuplicate(
+  db: TenantDatabase,
+  message: JobMessage,
+  keyHours: number,
+  announce: Announcements['duplicate'],
+): Promise<boolean> {
+  const [original] = await db.query<{ id: string; old: boolean }>(
+    `SELECT id, created_at < now() - make_interval(hours => $3) AS old FROM jobs
+      WHERE type = $1 AND idempotency_key = $2`,
+    [message.type, message.idempotencyKey, keyHours],
+  );
+  if (!original) return false;
+  if (original.old) {
+    await db.query('UPDATE jobs SET idempotency_key = NULL WHERE id = $1', [original.id]);
+    return false;
+  }
+  await db.query(
+    `WITH duplicate AS (
+       INSERT INTO jobs (id, type, body, body_sha256, state, duplicate_of, finished_at)
+       VALUES ($1, $2, $3, $4, 'DUPLICATE', $5, now()) ON CONFLICT (id) DO NOTHING RETURNING 1)
+     INSERT INTO outbox (event_id, event_type, body) SELECT $6::uuid, $7, $8::jsonb FROM duplicate`,
+    [
+      message.id,
+      message.type,
+      JSON.stringify(message.sent),
+      message.bodySha256,
+      original.id,
+      ...values(announce(original.id)),
+    ],
+  );
+  return true;
+}
+
+/** @returns false when a process has it, which hears of the cancellation by itself. */
+async function cancelUnbegun(db: TenantDatabase, message: JobMessage, event: OutboxRow): Promise<boolean> {
   const rows = await db.query(
-    `UPDATE jobs SET lease_until = now() + make_interval(secs => $3)
-      WHERE id = $1 AND fence = $2 AND state = 'RUNNING' RETURNING 1`,
-    [claim.jobId, claim.fence, leaseSec],
+    `WITH cancelled AS (
+       INSERT INTO jobs AS job (id, type, body, body_sha256, state, finished_at) VALUES ($1, $2, $3, $4, 'CANCELLED', now())
+       ON CONFLICT (id) DO UPDATE SET state = 'CANCELLED', fence = job.fence + 1, lease_until = NULL, finished_at = now()
+        WHERE job.state = 'WAITING' OR (job.state = 'RUNNING' AND job.lease_until < now())
+       RETURNING 1)
+     INSERT INTO outbox (event_id, event_type, body) SELECT $5::uuid, $6, $7::jsonb FROM cancelled RETURNING 1`,
+    [message.id, message.type, JSON.stringify(message.sent), message.bodySha256, ...values(event)],
   );
   return rows.length === 1;
+}
+
+/**
+ * Looks after a claim, and prolongs its lease when told to.
+ *
+ * @param leaseSec undefined: only looks.
+ */
+export async function checkClaim(
+  db: TenantDatabase,
+  claim: Claim,
+  leaseSec?: number,
+): Promise<{ ours: boolean; cancelled: boolean }> {
+  const cancelled = 'EXISTS (SELECT 1 FROM job_cancellations WHERE job_id = $1) AS cancelled';
+  const mine = `id = $1 AND fence = $2 AND state = 'RUNNING'`;
+  const [row] =
+    leaseSec === undefined
+      ? await db.query<{ cancelled: boolean }>(`SELECT ${cancelled} FROM jobs WHERE ${mine}`, [
+          claim.jobId,
+          claim.fence,
+        ])
+      : await db.query<{ cancelled: boolean }>(
+          `UPDATE jobs SET lease_until = now() + make_interval(secs => $3) WHERE ${mine} RETURNING ${cancelled}`,
+          [claim.jobId, claim.fence, leaseSec],
+        );
+  return { ours: row !== undefined, cancelled: row?.cancelled ?? false };
 }
 
 /** Gives the job back to be tried again. A job that could not be worked on for now is not charged the attempt. */
@@ -82,41 +227,81 @@ export async function releaseClaim(
   );
 }
 
+/** An event as the outbox keeps it. */
+export interface OutboxRow {
+  eventId: string;
+  eventType: string;
+  body: object;
+}
+
+export type JobEnding =
+  | { state: 'SUCCEEDED'; result: unknown }
+  | { state: 'FAILED'; error: Failure }
+  | { state: 'CANCELLED' };
+
+export interface EndAsked {
+  db: Pick<TenantDatabase | Transaction, 'query'>;
+  claim: Claim;
+  end: JobEnding;
+  event: OutboxRow;
+}
+
+/** @returns how jobs of one tenant that have nothing else to write are ended: several in one statement where several end at once. */
+export function endBatches(): Batcher<EndAsked, boolean> {
+  return new Batcher(endJobs);
+}
+
 /**
- * Ends the job inside the transaction that holds its effects.
+ * Ends jobs and puts what is said of them into the outbox, in one statement: by itself, or in the transaction that holds a job's effects.
  *
- * @returns false when the claim was lost meanwhile: the transaction must not be committed.
+ * @returns for each, false when its claim was lost meanwhile: nothing was written of it, and a transaction must not be committed.
  */
-export async function finishJob(
-  tx: Transaction,
-  claim: Claim,
-  end: { state: 'SUCCEEDED'; result: unknown } | { state: 'FAILED'; error: Failure },
-): Promise<boolean> {
+export async function endJobs(asked: readonly EndAsked[]): Promise<boolean[]> {
+  const column = (of: (asked: EndAsked) => unknown) => asked.map(of);
   // clock_timestamp, since now() is when the transaction began, which for a long job is long ago.
-  const touched = await tx.execute(
-    `UPDATE jobs SET state = $3, result = $4, error = $5, lease_until = NULL, finished_at = clock_timestamp()
-      WHERE id = $1 AND fence = $2 AND state = 'RUNNING'`,
+  const rows = await (asked[0] as EndAsked).db.query<{ id: string }>(
+    `WITH asked AS MATERIALIZED (
+       SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::jsonb[], $5::jsonb[], $6::uuid[], $7::text[], $8::jsonb[])
+              AS asked (id, fence, state, result, error, event_id, event_type, event)),
+     ended AS (
+       UPDATE jobs SET state = asked.state, result = asked.result, error = asked.error, lease_until = NULL, finished_at = clock_timestamp()
+         FROM asked WHERE jobs.id = asked.id AND jobs.fence = asked.fence AND jobs.state = 'RUNNING' RETURNING jobs.id),
+     said AS (
+       INSERT INTO outbox (event_id, event_type, body) SELECT event_id, event_type, event FROM asked JOIN ended USING (id))
+     SELECT id FROM ended`,
     [
-      claim.jobId,
-      claim.fence,
-      end.state,
-      end.state === 'SUCCEEDED' ? JSON.stringify(end.result) : null,
-      end.state === 'FAILED' ? JSON.stringify(end.error) : null,
+      column(({ claim }) => claim.jobId),
+      column(({ claim }) => claim.fence),
+      column(({ end }) => end.state),
+      column(({ end }) => (end.state === 'SUCCEEDED' ? JSON.stringify(end.result) : null)),
+      column(({ end }) => (end.state === 'FAILED' ? JSON.stringify(end.error) : null)),
+      column(({ event }) => event.eventId),
+      column(({ event }) => event.eventType),
+      column(({ event }) => JSON.stringify(event.body)),
     ],
   );
-  return touched === 1;
+  const ended = new Set(rows.map(({ id }) => id));
+  return asked.map(({ claim }) => ended.has(claim.jobId));
+}
+
+function values({ eventId, eventType, body }: OutboxRow): string[] {
+  return [eventId, eventType, JSON.stringify(body)];
 }
 
 export interface JobRow {
   id: string;
   type: string;
-  state: 'RUNNING' | 'WAITING' | 'SUCCEEDED' | 'FAILED';
+  state: 'RUNNING' | 'WAITING' | 'SUCCEEDED' | 'FAILED' | 'CANCELLED' | 'DUPLICATE';
   attempt: number;
   result: unknown;
   error: Failure | null;
+  duplicate_of: string | null;
 }
 
 export async function readJob(db: TenantDatabase, id: string): Promise<JobRow | undefined> {
-  const [row] = await db.query<JobRow>('SELECT id, type, state, attempt, result, error FROM jobs WHERE id = $1', [id]);
+  const [row] = await db.query<JobRow>(
+    'SELECT id, type, state, attempt, result, error, duplicate_of FROM jobs WHERE id = $1',
+    [id],
+  );
   return row;
 }

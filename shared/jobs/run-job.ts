@@ -1,36 +1,51 @@
 import { errorCode, errorMessage, MatcherError, type Remedy, remedyFor } from '../errors.ts';
 import { overBroken } from '../postgres/over-broken.ts';
-import type { Transaction } from '../postgres/tenant-database.ts';
 import { delays } from '../rabbitmq/topology.ts';
 import type { TenantScope } from '../tenancy/tenant-scope.ts';
-import { completionEvents, type Failure } from './contracts/events.ts';
-import type { AnyJobDefinition } from './definition.ts';
+import type { Batcher } from './batcher.ts';
+import { ClaimKeeper, leaseLost } from './claim-keeper.ts';
+import { cancelledEvent, completionEvents, duplicateEvent, type Failure } from './contracts/events.ts';
+import type { JobType } from './contracts/job-types.ts';
+import type { AnyJobDefinition, Completion, Outcome } from './definition.ts';
 import type { JobSlot } from './job-slot.ts';
 import type { JobMessage } from './message.ts';
-import { addToOutbox } from './outbox.ts';
+import { outboxRow } from './outbox.ts';
 import { progressReporter } from './progress.ts';
-import { type Claim, claimJob, finishJob, releaseClaim, renewClaim } from './record.ts';
+import {
+  type Claim,
+  type ClaimOptions,
+  claimJob,
+  type EndAsked,
+  endJobs,
+  type JobEnding,
+  releaseClaim,
+} from './record.ts';
 
 /** What becomes of a delivery. */
 export type Fate =
-  /** Done, or failed for good and recorded so elsewhere: acknowledged. */
-  | { kind: 'settled' }
+  /** Done, or recorded for good as what it is: acknowledged. */
+  | { kind: 'settled'; outcome: 'done' | 'cancelled' | 'duplicate' | 'repeated' }
   /** Put off: comes back after about `seconds`. */
-  | { kind: 'later'; seconds: number; failure?: Failure }
+  | { kind: 'later'; seconds: number; attempt: number; failure?: Failure; heldFence?: string }
   /** To the dead letters. */
   | { kind: 'dead'; failure: Failure; attempt: number };
 
-export interface RunOptions {
+export interface RunOptions extends ClaimOptions {
+  ends: Batcher<EndAsked, boolean>;
   leaseSec: number;
   maxAttempts: number;
-  /** Names this process in the job's record. */
-  worker: string;
+  /** How long (hours) a job may be put off for what is away. */
+  patienceHours: number;
+  /** How long (seconds) an attempt may take, by job type. */
+  deadlines: ReadonlyMap<string, number>;
   /** Given back when the work is over. */
   slot: JobSlot;
   /** Aborted when no new job may be begun. */
   draining: AbortSignal;
   /** Aborted when the process must stop working. */
-  signal: AbortSignal;
+  ending: AbortSignal;
+  /** See ClaimKeeper. */
+  long(): Promise<void>;
 }
 
 /** Seconds until the next attempt, by the number of those made. */
@@ -39,9 +54,10 @@ const retryDelays: readonly number[] = delays;
 /** How long (seconds) to wait when it isn't the job's turn: another run ends soon, a dependency that is away takes longer. */
 const notNowDelay = (code: string): number => (code === 'CONTEXT_BUSY' ? 1 : 5);
 
-const renewalsPerLease = 3;
-
-const leaseLost = () => new MatcherError('LEASE_LOST', 'Another process has taken the job over', { remedy: 'not-now' });
+/** A job in which so many processes have ended is tried once more, alone. */
+const suspectFrom = 2;
+/** After so many it is given up: the next process would end, too. */
+const deadlyFrom = 3;
 
 /** Works on one job, from claiming it to its recorded end. Errors become fates; what it throws is about the database itself. */
 export async function runJob(
@@ -52,12 +68,19 @@ export async function runJob(
 ): Promise<Fate> {
   const { db } = scope;
   const { slot, draining } = options;
-  const claiming = overBroken.execute(() => claimJob(db, message, options.leaseSec, options.worker));
+  const type: JobType = definition.type;
+  const said = (attempt: number, ending: JobEnding) => outboxRow(scope, eventOf(message, attempt, ending));
+  const announce = {
+    cancelled: () => said(0, { state: 'CANCELLED' }),
+    duplicate: (of: string) =>
+      outboxRow(scope, { jobId: message.id, eventType: duplicateEvent, jobType: type, duplicateOf: of }),
+  };
+  const claiming = overBroken.execute(() => claimJob(db, message, options, announce));
   const outcome = await slot.giveWhileSilent(claiming);
-  if (outcome.kind === 'finished') return { kind: 'settled' };
+  if (outcome.kind === 'finished') return { kind: 'settled', outcome: repeated[outcome.state] };
   // Its process may have died between recording the failure and burying the message; one dead letter too many does no harm.
   if (outcome.kind === 'failed') return { kind: 'dead', failure: outcome.error, attempt: outcome.attempt };
-  if (outcome.kind === 'held') return { kind: 'later', seconds: Math.max(1, outcome.secondsLeft) };
+  if (outcome.kind === 'held') return { kind: 'later', seconds: Math.max(1, outcome.secondsLeft), attempt: 0 };
   if (outcome.kind === 'reused') {
     const failure = failureOf(
       new MatcherError('JOB_ID_REUSED', 'A job with this id exists, with another type or body'),
@@ -65,99 +88,116 @@ export async function runJob(
     return { kind: 'dead', failure, attempt: 0 };
   }
   const { claim } = outcome;
-  const log = scope.log.child({ attempt: claim.attempt });
-  const lease = keepLease(scope, claim, options);
+  const { attempt } = claim;
+  const log = scope.log.child({ attempt });
+  const deadlineSec = options.deadlines.get(type) ?? Number.POSITIVE_INFINITY;
+  const keeper = new ClaimKeeper(db, claim, { ...options, deadlineSec, log });
   const started = performance.now();
   try {
-    await slot.begin(AbortSignal.any([draining, lease.signal]));
-    if (claim.attempt > options.maxAttempts) {
-      // Earlier attempts ended without a word: their processes died in them.
-      throw new MatcherError('ATTEMPTS_EXHAUSTED', `All ${options.maxAttempts} attempts ended without a result`);
-    }
+    await slot.begin(draining, keeper.signal);
+    await refuseDeadly(claim);
     const job = {
       id: message.id,
-      attempt: claim.attempt,
+      attempt,
       body: message.body,
-      signal: lease.signal,
+      signal: keeper.signal,
       progress: progressReporter(scope, message.id),
     };
-    const complete = await definition.run(job as never, Object.freeze({ ...scope, log }));
-    await db.transaction(async (tx) => {
-      const result = await complete(tx);
-      lease.signal.throwIfAborted();
-      await end(tx, scope, definition, claim, { state: 'SUCCEEDED', result });
-    }, lease.signal);
+    await complete(await definition.run(job as never, Object.freeze({ ...scope, log })));
     log.info({ seconds: secondsSince(started) }, 'job done');
-    return { kind: 'settled' };
+    return { kind: 'settled', outcome: 'done' };
   } catch (error) {
     slot.give();
     return await fail(error);
   } finally {
-    lease.stop();
+    keeper.stop();
     slot.give();
+  }
+
+  async function refuseDeadly({ deaths, lastError }: Claim): Promise<void> {
+    if (deaths >= deadlyFrom) {
+      const last = lastError === null ? '' : `; the last: ${lastError.message}`;
+      throw new MatcherError('PROCESS_DIED', `${deaths} processes ended while they worked on this job${last}`, {
+        hint: 'Look at what these processes logged last, and at their memory, before it is replayed.',
+      });
+    }
+    if (attempt > options.maxAttempts) {
+      throw new MatcherError('ATTEMPTS_EXHAUSTED', `All ${options.maxAttempts} attempts ended without a result`);
+    }
+    if (deaths >= suspectFrom && !(await slot.beAlone(keeper.signal))) {
+      throw new MatcherError('NOT_ALONE', 'A job in which processes have ended runs alone, and others are at work', {
+        remedy: 'not-now',
+      });
+    }
+  }
+
+  async function complete(completion: Completion<JobType> | Outcome<JobType>): Promise<void> {
+    const success = (result: unknown) => {
+      keeper.signal.throwIfAborted();
+      const end: JobEnding = { state: 'SUCCEEDED', result };
+      return { claim, end, event: said(attempt, end) };
+    };
+    if (typeof completion !== 'function') {
+      if (!(await options.ends.ask({ db, ...success(completion.result) }))) throw leaseLost();
+      return;
+    }
+    await db.transaction(async (tx) => {
+      const [ended] = await endJobs([{ db: tx, ...success(await completion(tx)) }]);
+      if (!ended) throw leaseLost();
+    }, keeper.signal);
   }
 
   async function fail(thrown: unknown): Promise<Fate> {
     // Work that was told to end may fail in any way; why it was told is what counts.
-    const error = lease.signal.aborted ? lease.signal.reason : thrown;
+    const error = keeper.signal.aborted ? keeper.signal.reason : thrown;
     const failure = failureOf(error);
+    try {
+      return await record(error, failure);
+    } catch (unsaid) {
+      // Nobody works on it any more, and the database does not hear it: the message itself says so when it comes back.
+      log.warn({ code: errorCode(unsaid), after: failure.code }, 'what became of the job could not be recorded');
+      return { kind: 'later', seconds: notNowDelay(''), attempt, failure, heldFence: claim.fence };
+    }
+  }
+
+  async function endAs(ending: JobEnding): Promise<boolean> {
+    return await overBroken.execute(() => options.ends.ask({ db, claim, end: ending, event: said(attempt, ending) }));
+  }
+
+  async function record(error: unknown, failure: Failure): Promise<Fate> {
+    const seconds = secondsSince(started);
+    if (failure.code === 'JOB_CANCELLED') {
+      log.info({ seconds }, 'job cancelled');
+      return (await endAs({ state: 'CANCELLED' })) ? { kind: 'settled', outcome: 'cancelled' } : anothers;
+    }
     const remedy: Remedy = remedyFor(error);
-    const exhausted = remedy === 'transient' && claim.attempt >= options.maxAttempts;
+    const exhausted =
+      (remedy === 'transient' && attempt >= options.maxAttempts) ||
+      (remedy === 'not-now' && claim.hours >= options.patienceHours);
     if (remedy === 'permanent' || exhausted) {
-      log.error({ err: error, seconds: secondsSince(started), exhausted }, 'job failed');
-      const soon = AbortSignal.timeout(options.leaseSec * 1000);
-      await db.transaction((tx) => end(tx, scope, definition, claim, { state: 'FAILED', error: failure }), soon);
-      return { kind: 'dead', failure, attempt: claim.attempt };
+      log.error({ err: error, seconds, exhausted }, 'job failed');
+      return (await endAs({ state: 'FAILED', error: failure })) ? { kind: 'dead', failure, attempt } : anothers;
     }
     // A claim that is not given back costs an attempt, and what broke the job may have broken the other connections.
     await overBroken.execute(() => releaseClaim(db, claim, failure, remedy === 'transient'));
-    const seconds =
-      remedy === 'not-now'
-        ? notNowDelay(failure.code)
-        : (retryDelays[claim.attempt - 1] ?? (retryDelays.at(-1) as number));
-    if (remedy === 'transient') log.warn({ err: error, seconds }, 'job failed for now');
-    else log.info({ code: failure.code }, 'job put off');
-    return { kind: 'later', seconds, failure };
+    const pause =
+      remedy === 'not-now' ? notNowDelay(failure.code) : (retryDelays[attempt - 1] ?? (retryDelays.at(-1) as number));
+    if (remedy === 'transient') log.warn({ err: error, seconds, pause }, 'job failed for now');
+    else log.info({ code: failure.code, pause }, 'job put off');
+    return { kind: 'later', seconds: pause, attempt, failure };
   }
 }
 
-async function end(
-  tx: Transaction,
-  scope: TenantScope,
-  definition: AnyJobDefinition,
-  claim: Claim,
-  as: Parameters<typeof finishJob>[2],
-): Promise<void> {
-  if (!(await finishJob(tx, claim, as))) throw leaseLost();
-  const { completed, failed } = completionEvents[definition.type as keyof typeof completionEvents];
-  await addToOutbox(tx, scope, {
-    jobId: claim.jobId,
-    ...(as.state === 'SUCCEEDED'
-      ? { eventType: completed, result: as.result }
-      : { eventType: failed, error: as.error, attempt: claim.attempt }),
-  });
-}
+/** Another process has it, or it has ended already: the message comes back once and finds out. */
+const anothers: Fate = { kind: 'later', seconds: 1, attempt: 0 };
 
-/** Renews the claim while the job runs. The signal is aborted when it is lost or when the process must stop. */
-function keepLease(scope: TenantScope, claim: Claim, options: RunOptions): { signal: AbortSignal; stop(): void } {
-  const lost = new AbortController();
-  // Renewals since the last one that was confirmed. Counted, not timed: a busy event loop makes timers late, not the database silent.
-  let unconfirmed = 0;
-  const renew = async () => {
-    try {
-      if (await options.slot.giveWhileSilent(renewClaim(scope.db, claim, options.leaseSec))) unconfirmed = 0;
-      else lost.abort(leaseLost());
-    } catch (error) {
-      scope.log.warn({ code: errorCode(error) }, 'the claim on the job could not be renewed');
-    }
-  };
-  const tick = () => {
-    // Whether the database says no or nothing at all: by now another process may have the job.
-    if (unconfirmed++ >= renewalsPerLease) lost.abort(leaseLost());
-    else void renew();
-  };
-  const timer = setInterval(tick, (options.leaseSec * 1000) / renewalsPerLease);
-  return { signal: AbortSignal.any([lost.signal, options.signal]), stop: () => clearInterval(timer) };
+const repeated = { SUCCEEDED: 'repeated', CANCELLED: 'cancelled', DUPLICATE: 'duplicate' } as const;
+
+function eventOf({ id, type }: JobMessage, attempt: number, ending: JobEnding) {
+  const { completed, failed } = completionEvents[type];
+  if (ending.state === 'SUCCEEDED') return { jobId: id, eventType: completed, result: ending.result };
+  if (ending.state === 'FAILED') return { jobId: id, eventType: failed, error: ending.error, attempt };
+  return { jobId: id, eventType: cancelledEvent, jobType: type, attempt };
 }
 
 export function failureOf(error: unknown): Failure {

@@ -5,14 +5,13 @@ import { settledWithin } from '../rabbitmq/connect-vhost.ts';
 import { jobQueue } from '../rabbitmq/topology.ts';
 import type { JobType } from './contracts/job-types.ts';
 
-/** Messages of one queue that a process holds at most, at work or waiting for a slot. More would only be kept from other processes. */
-export const prefetch = 2;
-
 /** How long (ms) the broker may take to confirm that it sends nothing more. */
 const cancelTimeout = 5000;
 
 export interface SubscriptionOptions {
   types: readonly JobType[];
+  /** Messages of one queue that are held at most, at work or waiting for a slot. More would only be kept from other processes. */
+  prefetch: number;
   /** Works on a delivery to its end, acknowledgement included. Never rejects. */
   work(channel: Channel, type: JobType, message: ConsumeMessage): Promise<void>;
   /** Called when it has ended though nobody wanted it to. */
@@ -20,34 +19,37 @@ export interface SubscriptionOptions {
   log: Logger;
 }
 
-/** A tenant's job queues, consumed on one channel. */
+/** A tenant's job queues, consumed on one channel: the one on which the connection publishes, or one of its own. */
 export class Subscription {
   readonly model: ChannelModel;
   readonly #channel: Channel;
+  readonly #isOwn: boolean;
   readonly #options: SubscriptionOptions;
   readonly #tags: string[] = [];
   readonly #working = new Set<Promise<void>>();
   readonly #held = new Map<JobType, number>();
   #cancelled = false;
 
-  /** Consumes from now on. */
-  static async open(model: ChannelModel, options: SubscriptionOptions): Promise<Subscription> {
-    const channel = await model.createChannel();
-    const subscription = new Subscription(model, channel, options);
+  /**
+   * Consumes from now on.
+   *
+   * @param shared the channel to do so on; without one, a new one is opened.
+   */
+  static async open(model: ChannelModel, options: SubscriptionOptions, shared?: Channel): Promise<Subscription> {
+    const channel = shared ?? (await model.createChannel());
+    const subscription = new Subscription(model, channel, shared === undefined, options);
     await subscription.#consume();
     return subscription;
   }
 
-  private constructor(model: ChannelModel, channel: Channel, options: SubscriptionOptions) {
+  private constructor(model: ChannelModel, channel: Channel, isOwn: boolean, options: SubscriptionOptions) {
     this.model = model;
     this.#channel = channel;
+    this.#isOwn = isOwn;
     this.#options = options;
-    channel.on('error', (error) => options.log.warn({ reason: errorMessage(error) }, 'consumer channel failed'));
-    channel.on('close', () => {
-      if (this.#cancelled) return;
-      this.#cancelled = true;
-      options.lost(this);
-    });
+    channel.on('close', this.#closed);
+    if (isOwn)
+      channel.on('error', (error) => options.log.warn({ reason: errorMessage(error) }, 'consumer channel failed'));
   }
 
   /** Whether nothing comes in any more, wanted or not. */
@@ -57,7 +59,7 @@ export class Subscription {
 
   /** Whether the broker may send another message of this queue. */
   hasRoom(type: JobType): boolean {
-    return (this.#held.get(type) ?? 0) < prefetch;
+    return (this.#held.get(type) ?? 0) < this.#options.prefetch;
   }
 
   /** Takes nothing new from now on. */
@@ -75,11 +77,18 @@ export class Subscription {
   /** To be called when its acknowledgements have got out. */
   async close(): Promise<void> {
     this.#cancelled = true;
-    await settledWithin(cancelTimeout, this.#channel.close());
+    this.#channel.off('close', this.#closed);
+    if (this.#isOwn) await settledWithin(cancelTimeout, this.#channel.close());
   }
 
+  readonly #closed = () => {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    this.#options.lost(this);
+  };
+
   async #consume(): Promise<void> {
-    await this.#channel.prefetch(prefetch);
+    await this.#channel.prefetch(this.#options.prefetch);
     for (const type of this.#options.types) {
       const { consumerTag } = await this.#channel.consume(jobQueue(type), (message) => this.#take(type, message));
       this.#tags.push(consumerTag);

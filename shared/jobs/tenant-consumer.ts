@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ChannelModel } from 'amqplib';
+import type { Channel, ChannelModel } from 'amqplib';
 import { errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import type { ConnectTurns } from '../rabbitmq/connect-turns.ts';
@@ -7,13 +7,13 @@ import { closeConnection, settledWithin } from '../rabbitmq/connect-vhost.ts';
 import { readyMessages } from '../rabbitmq/ready-messages.ts';
 import { jobQueue } from '../rabbitmq/topology.ts';
 import { acknowledgementPause, VhostConnection } from '../rabbitmq/vhost-connection.ts';
-import { isRefusal } from '../tenancy/directory.ts';
+import { forbidsServing } from '../tenancy/manager-refusals.ts';
 import type { RabbitmqTarget } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import type { JobType } from './contracts/job-types.ts';
 import { DeafnessWatch, type Remedy } from './deafness.ts';
 import { type DeliveryParts, DeliveryWork } from './delivery.ts';
-import { Subscription } from './subscription.ts';
+import { Subscription, type SubscriptionOptions } from './subscription.ts';
 
 /** How long (ms) a job that was told to end has to do so. */
 const endingGrace = 10_000;
@@ -21,12 +21,21 @@ const endingGrace = 10_000;
 /** How long (ms) the broker may take to say how much waits in the queues. */
 const lookTimeout = 10_000;
 
+/** How long (ms) committed events may take to leave when the consumer stops; the next process sends what is left. */
+const eventsGrace = 5000;
+
+/** How long (ms) a delivery waits for a slot when there are other processes that may have one, and when there are none. */
+const slotPatience = { among: 5000, alone: 300_000 };
+
+const firstProbe = 500;
+const longestProbe = 5000;
+
 export interface ConsumerParts extends DeliveryParts {
   turns: ConnectTurns;
   /** Called when the broker refuses a tenant's credentials or its vhost. */
   credentialsRefused(tenantId: TenantId): void;
-  /** Called when a consumer stays deaf whatever is renewed inside this process. */
-  deaf(error: MatcherError): void;
+  /** Whether other processes consume the same queues. */
+  isAlone(): boolean;
   name: string;
   log: Logger;
 }
@@ -34,8 +43,10 @@ export interface ConsumerParts extends DeliveryParts {
 export interface ConsumerOptions {
   /** Comes while others are at work, and does not wait behind those who only return. */
   newcomer: boolean;
-  /** Called when the Tenant Manager refuses its configuration. */
-  configRefused(): void;
+  /** Called with the refusal's code when its configuration is refused. */
+  configRefused(code: string): void;
+  /** Called when it stays deaf whatever is renewed inside this process. */
+  deaf(error: MatcherError): void;
 }
 
 export interface ConsumerState {
@@ -43,6 +54,8 @@ export interface ConsumerState {
   consuming: boolean;
   /** Since when they can, without a break, as RFC 3339; null while they can't. */
   since: string | null;
+  /** Whether nothing is taken in because the tenant's database is away; it is probed. */
+  paused: boolean;
   /** Jobs that have a slot now. */
   running: number;
 }
@@ -63,12 +76,15 @@ export class TenantConsumer {
   readonly #draining = new AbortController();
   readonly #ending = new AbortController();
   #looking = false;
+  #paused = false;
+  #deaf: (error: MatcherError) => void;
   #since: Date | undefined;
 
   constructor(tenantId: TenantId, parts: ConsumerParts, options: ConsumerOptions) {
     this.tenantId = tenantId;
     this.#parts = parts;
     this.#types = parts.definitions.map(({ type }) => type);
+    this.#deaf = options.deaf;
     this.#log = parts.log.child({ tenantId });
     this.#connection = new VhostConnection({
       target: () => this.#target(options),
@@ -77,19 +93,32 @@ export class TenantConsumer {
         const isFirst = options.newcomer && this.#since === undefined;
         return parts.turns.take(target, isFirst ? 'newcomer' : 'return', signal);
       },
-      setup: (model) => this.#subscribe(model),
+      setup: (model, channel) => this.#subscribe(model, channel),
       release: (model) => this.#release([...this.#subscriptions].filter((one) => one.model === model)),
       name: `${parts.name} ${tenantId}`,
       log: this.#log,
       metrics: parts.metrics,
     });
     const [draining, ending] = [this.#draining.signal, this.#ending.signal];
-    this.#work = new DeliveryWork(parts, { tenantId, connection: this.#connection, draining, ending, log: this.#log });
+    this.#work = new DeliveryWork(parts, {
+      tenantId,
+      connection: this.#connection,
+      draining,
+      ending,
+      slotPatience: () => (parts.isAlone() ? slotPatience.alone : slotPatience.among),
+      databaseAway: () => this.#pause(),
+      log: this.#log,
+    });
   }
 
   /** Whether deliveries can come in now. */
   get consuming(): boolean {
     return this.#connection.connected && this.#subscriptions.size > 0;
+  }
+
+  /** Whether it does what it can: takes deliveries in, or waits for the tenant's database to answer again. */
+  get settled(): boolean {
+    return this.consuming || this.#paused;
   }
 
   /** Deliveries that have come in and are not settled yet. */
@@ -110,6 +139,7 @@ export class TenantConsumer {
     return {
       consuming,
       since: consuming && this.#since ? this.#since.toISOString() : null,
+      paused: this.#paused,
       running: this.#work.running,
     };
   }
@@ -138,26 +168,28 @@ export class TenantConsumer {
     // What does not even end when it is told to is left behind: its message is delivered again, and its commit is fenced.
     await settledWithin(timeoutMs + endingGrace, allDone());
     clearTimeout(timer);
+    await settledWithin(eventsGrace, this.#work.eventsSent());
+    this.#ending.abort(stopping);
     if (this.#working.size > 0) this.#log.error({ jobs: this.#working.size }, 'jobs that do not end are left behind');
     if (this.#connection.connected) await delay(acknowledgementPause);
     await this.#connection.close();
   }
 
   /** Sends what an earlier process left in the outbox of this tenant. */
-  sendLeftEvents(): Promise<void> {
-    return this.#work.sendLeftEvents();
+  sendLeftEvents(): void {
+    this.#work.sendEvents();
   }
 
   /** Looks whether work comes in where there is some, and renews what may be the reason when it does not. To be called now and then. */
   async watch(): Promise<void> {
-    const { model } = this.#connection;
+    const model = this.#connection.link?.model;
     const subscription = [...this.#subscriptions].findLast((one) => one.model === model);
     if (!model || !subscription || this.#looking) return;
     this.#looking = true;
     try {
       const remedy = await this.#look(model, subscription);
       // Whoever stops, or has come to another connection meanwhile, is in other hands.
-      if (remedy && this.#connection.model === model && !this.#draining.signal.aborted)
+      if (remedy && this.#connection.link?.model === model && !this.#draining.signal.aborted)
         await this.#apply(remedy, model);
     } finally {
       this.#looking = false;
@@ -193,7 +225,7 @@ export class TenantConsumer {
       await this.#connection.rebuild();
     } else {
       const error = `Messages of tenant ${this.tenantId} wait and none is delivered, on a new channel or a new connection either`;
-      this.#parts.deaf(new MatcherError('CONSUMER_DEAF', error, { hint: 'A new process begins anew.' }));
+      this.#deaf(new MatcherError('CONSUMER_DEAF', error, { hint: 'A new process begins anew.' }));
     }
   }
 
@@ -201,15 +233,17 @@ export class TenantConsumer {
     try {
       return (await this.#parts.source.config(this.tenantId)).rabbitmq;
     } catch (error) {
-      if (isRefusal(error)) configRefused();
+      if (forbidsServing(error)) configRefused(error.code);
       throw error;
     }
   }
 
-  async #subscribe(model: ChannelModel): Promise<void> {
-    if (this.#draining.signal.aborted) return;
-    const subscription = await Subscription.open(model, {
+  /** @param shared the channel to consume on; without one, a new one is opened. */
+  async #subscribe(model: ChannelModel, shared?: Channel): Promise<void> {
+    if (this.#draining.signal.aborted || this.#paused) return;
+    const options: SubscriptionOptions = {
       types: this.#types,
+      prefetch: this.#parts.slots.perTenant,
       work: (channel, type, message) => {
         this.#delivered.set(type, (this.#delivered.get(type) ?? 0) + 1);
         const work = this.#work.handle(channel, type, message).finally(() => this.#working.delete(work));
@@ -222,7 +256,8 @@ export class TenantConsumer {
         if (!this.#draining.signal.aborted) void closeConnection(model);
       },
       log: this.#log,
-    });
+    };
+    const subscription = await Subscription.open(model, options, shared);
     // A stop that came meanwhile has not seen this one; what it was sent goes back, and the connection ends soon.
     if (this.#draining.signal.aborted) return await subscription.cancel();
     if (subscription.over) throw new Error('the channel was closed while it was set up');
@@ -234,7 +269,43 @@ export class TenantConsumer {
     this.#log.info({ types: this.#types }, 'consuming');
   }
 
-  /** Ends subscriptions in whose place another one stands. Returns when what they have taken is done and acknowledged. */
+  /** The tenant's database is away: its jobs stay in their queues, and it is asked now and then whether it is there again. */
+  #pause(): void {
+    if (this.#paused || this.#draining.signal.aborted) return;
+    this.#paused = true;
+    this.#parts.metrics?.tenantsPaused.inc();
+    this.#log.warn('the tenant’s database is away: its jobs wait until it answers');
+    const resume = async () => {
+      await Promise.all([this.#release([...this.#subscriptions]), this.#databaseThere()]);
+      this.#paused = false;
+      this.#parts.metrics?.tenantsPaused.dec();
+      if (this.#draining.signal.aborted) return;
+      this.#log.info('the tenant’s database answers again');
+      const link = this.#connection.link;
+      if (link) await this.#subscribe(link.model, link.publishing);
+    };
+    resume().catch((error) => {
+      this.#log.warn({ reason: errorMessage(error) }, 'consuming could not be taken up again on this connection');
+      const model = this.#connection.link?.model;
+      if (model) void closeConnection(model);
+    });
+  }
+
+  async #databaseThere(): Promise<void> {
+    const { signal } = this.#draining;
+    for (let tries = 0; !signal.aborted; tries++) {
+      const pause = Math.min(firstProbe * 2 ** tries, longestProbe) * (0.5 + Math.random() / 2);
+      await delay(pause, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
+      try {
+        return await this.#work.probeDatabase();
+      } catch (error) {
+        this.#log.debug({ reason: errorMessage(error) }, 'the tenant’s database is still away');
+      }
+    }
+  }
+
+  /** Ends subscriptions. Returns when what they have taken is done and acknowledged. */
   async #release(subscriptions: Subscription[]): Promise<void> {
     for (const subscription of subscriptions) {
       await subscription.cancel();

@@ -1,4 +1,4 @@
-import { errorMessage } from '../errors.ts';
+import { errorMessage, type MatcherError } from '../errors.ts';
 import type { TenantDirectory } from '../tenancy/directory.ts';
 import type { FleetShare } from '../tenancy/fleet-share.ts';
 import type { Configured } from '../tenancy/refresh.ts';
@@ -7,15 +7,23 @@ import type { TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { type ConsumerParts, type ConsumerState, TenantConsumer } from './tenant-consumer.ts';
 
+/** How long (ms) a tenant is left alone whose broker sends nothing, whatever is renewed here. */
+const deafRest = 60_000;
+
 /** Tenants that help is called for at the same time; where more have too much to do, there is nobody left who could help. */
 const busyAtMost = 20;
+
+export interface ConsumersParts extends Omit<ConsumerParts, 'isAlone'> {
+  /** Called when the process can do nothing for anybody any more. */
+  deaf(error: MatcherError): void;
+}
 
 /**
  * The consumers of the active tenants that are this process's, kept in step with the directory and with the share that the process has in its fleet.
  * Starts and stops of one tenant follow each other, never at once.
  */
 export class TenantConsumers implements Configured {
-  readonly #parts: ConsumerParts;
+  readonly #parts: ConsumersParts;
   readonly #directory: TenantDirectory;
   readonly #consumers = new Map<TenantId, TenantConsumer>();
   /** What is under way for a tenant; the next change waits for it. */
@@ -27,13 +35,15 @@ export class TenantConsumers implements Configured {
   /** Those that had more than there was room for at the last look. */
   #pressed: ReadonlySet<TenantId> = new Set();
   #busy: readonly TenantId[] = [];
+  /** Those whose consumer was deaf for good, until they are tried again. */
+  readonly #resting = new Map<TenantId, NodeJS.Timeout>();
   readonly #stopWatching: () => void;
   #stopped = false;
   /** Whoever comes after the first list comes while others are at work. */
   #settled = false;
 
   /** @param share without one, every tenant is this process's. */
-  constructor(parts: ConsumerParts, directory: TenantDirectory, drainMs: number, share?: FleetShare) {
+  constructor(parts: ConsumersParts, directory: TenantDirectory, drainMs: number, share?: FleetShare) {
     this.#parts = parts;
     this.#directory = directory;
     this.#drainMs = drainMs;
@@ -83,7 +93,7 @@ export class TenantConsumers implements Configured {
 
   /** Whether everything is consumed that is to be consumed here. */
   get settled(): boolean {
-    return this.#consumers.entries().every(([tenantId, { consuming }]) => consuming || !this.#isOurs(tenantId));
+    return this.#consumers.entries().every(([tenantId, { settled }]) => settled || !this.#isOurs(tenantId));
   }
 
   /** Tenants that send more than there is room for here, so that other processes should help. */
@@ -103,6 +113,7 @@ export class TenantConsumers implements Configured {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#stopWatching();
+    for (const timer of this.#resting.values()) clearTimeout(timer);
     for (const tenantId of this.#consumers.keys()) this.#change(tenantId);
     await Promise.all(this.#changes.values());
   }
@@ -134,7 +145,8 @@ export class TenantConsumers implements Configured {
   }
 
   #wants(tenantId: TenantId): boolean {
-    return !this.#stopped && (this.#isOurs(tenantId) || this.#lingers(tenantId));
+    if (this.#stopped || this.#resting.has(tenantId)) return false;
+    return this.#isOurs(tenantId) || this.#lingers(tenantId);
   }
 
   /** Its own, or one that other processes call for help with. */
@@ -156,6 +168,22 @@ export class TenantConsumers implements Configured {
     return atRest < (settled ? timing.linger : timing.patience);
   }
 
+  /** One tenant's broker that sends nothing is no reason to end what is done for others; where there are none, a new process begins anew. */
+  #giveUp(tenantId: TenantId, error: MatcherError): void {
+    const others = this.#consumers.entries().some(([id, { consuming }]) => id !== tenantId && consuming);
+    if (!others) {
+      this.#parts.deaf(error);
+      return;
+    }
+    this.#parts.log.error({ tenantId, err: error, seconds: deafRest / 1000 }, 'left alone for now');
+    const again = () => {
+      this.#resting.delete(tenantId);
+      this.#change(tenantId);
+    };
+    this.#resting.set(tenantId, setTimeout(again, deafRest).unref());
+    this.#change(tenantId);
+  }
+
   /** Brings one tenant to where it should be, once what is under way for it has ended. What it should be is asked then, not now. */
   #change(tenantId: TenantId, isNewcomer = false): void {
     const before = this.#changes.get(tenantId) ?? Promise.resolve();
@@ -174,8 +202,10 @@ export class TenantConsumers implements Configured {
     const wanted = this.#wants(tenantId);
     const consumer = this.#consumers.get(tenantId);
     if (wanted && !consumer) {
-      const configRefused = () => this.#directory.refuse(tenantId);
-      const started = new TenantConsumer(tenantId, this.#parts, { newcomer, configRefused });
+      const configRefused = (code: string) => this.#directory.refuse(tenantId, code);
+      const parts = { ...this.#parts, isAlone: () => this.#share?.isAlone ?? true };
+      const deaf = (error: MatcherError) => this.#giveUp(tenantId, error);
+      const started = new TenantConsumer(tenantId, parts, { newcomer, configRefused, deaf });
       this.#consumers.set(tenantId, started);
       started.start();
     }

@@ -148,7 +148,7 @@ export function tenantObjects(s3: S3Client, settings: Settings, space: KeySpace)
 }
 
 /** One request's answer, its failures classed. */
-async function answer<T>(
+export async function answer<T>(
   signal: AbortSignal | undefined,
   send: (options: { abortSignal?: AbortSignal }) => Promise<T>,
 ): Promise<T> {

@@ -29,8 +29,27 @@ export function createMetrics() {
     }),
     messagesProcessed: new Counter({
       name: 'tenant_messages_processed_total',
-      help: 'Deliveries, by job type and what became of them: done, failed, later, dead or returned',
+      help: 'Deliveries, by job type and what became of them: done, repeated, duplicate, cancelled, failed, later, dead or returned',
       labelNames: ['type', 'outcome'] as const,
+      registers,
+    }),
+
+    processState: new Gauge({
+      name: `${prefix}process_state`,
+      help: '1 for the state that the process is in: starting, running, stalled, draining or stopped',
+      labelNames: ['state'] as const,
+      registers,
+    }),
+    slotsUsed: new Gauge({ name: `${prefix}job_slots_used`, help: 'Jobs that are at work', registers }),
+    tenantsPaused: new Gauge({
+      name: `${prefix}tenants_paused`,
+      help: 'Tenants whose jobs wait in their queues because their database is away',
+      registers,
+    }),
+    slotWait: new Histogram({
+      name: `${prefix}job_slot_wait_seconds`,
+      help: 'How long a delivery waited for a slot',
+      buckets: [0.001, 0.01, 0.1, 0.5, 1, 5, 30, 300],
       registers,
     }),
 

@@ -12,6 +12,18 @@ type Limits = Pick<ConnectionLimits, 'statementTimeoutMs'>;
 const serverKeepAlive = ['idle=30', 'interval=10', 'count=3'].map((setting) => `-c tcp_keepalives_${setting}`);
 
 /**
+ * Short statements are the same few over and over, by primary key: one plan does for all of their values, and planning each anew costs more than
+ * running it. Bulk work, whose best plan depends on the values, sets it back.
+ */
+const onePlan = '-c plan_cache_mode=force_generic_plan';
+
+/**
+ * How long (ms) a statement of bulk work waits for a lock that somebody else holds. A table of one tenant that is locked for long must not hold one of the
+ * process's job slots for as long.
+ */
+export const bulkLockTimeout = 10_000;
+
+/**
  * How the driver connects to a tenant's database.
  *
  * @throws MatcherError `CERTIFICATE_UNREADABLE`
@@ -22,6 +34,7 @@ export function connectionOptions(
   application: string,
   limits: Limits = {},
 ): ClientConfig {
+  const statementTimeout = statementTimeoutOf(limits, settings);
   return {
     host: target.host,
     port: target.port,
@@ -36,7 +49,9 @@ export function connectionOptions(
     keepAliveInitialDelayMillis: 30_000,
     // As startup parameters they are the session's defaults, to which RESET and DISCARD return. The driver's own option for the timeout takes no 0.
     options: [
-      `-c statement_timeout=${statementTimeoutOf(limits, settings)}`,
+      `-c statement_timeout=${statementTimeout}`,
+      `-c lock_timeout=${lockTimeoutOf(statementTimeout)}`,
+      onePlan,
       ...serverKeepAlive,
       ...(target.schema ? [`-c search_path=${escapeOption(quoteIdentifier(target.schema))}`] : []),
     ].join(' '),
@@ -46,6 +61,11 @@ export function connectionOptions(
 /** Milliseconds that a statement may take which is no bulk work; 0 is without end. */
 export function statementTimeoutOf(limits: Limits, settings: Settings): number {
   return limits.statementTimeoutMs ?? settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000;
+}
+
+/** Ends before the statement's own time does: that a lock was not to be had is no failure of the job. */
+function lockTimeoutOf(statementTimeout: number): number {
+  return statementTimeout === 0 ? bulkLockTimeout : Math.min(bulkLockTimeout, Math.ceil(statementTimeout / 2));
 }
 
 /** The modes as libpq means them, where `require` with an authority's certificate is `verify-ca` (its manual, "SSL Support"). */

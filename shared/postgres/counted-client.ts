@@ -1,4 +1,5 @@
-import { Client } from 'pg';
+import { Client, type ClientConfig } from 'pg';
+import { type DriverConnection, guardConnection } from './guarded-connection.ts';
 
 /** How long (ms) a server may take to end a connection that is given up. */
 const goodbyeMs = 3000;
@@ -21,6 +22,13 @@ export function countedClient(
   return class extends Client implements CountedClient {
     #ended: Promise<void> | undefined;
 
+    constructor(config?: ClientConfig) {
+      super(config);
+      // Whoever uses it learns of its end by the failure of the query, and an event that nobody hears would end the process.
+      this.on('error', () => {});
+      guardConnection(this.#driver);
+    }
+
     override connect(): Promise<Client>;
     override connect(callback: ((error: Error) => void) | ((error: null, client: Client) => void)): void;
     override connect(callback?: (error: never, client: Client) => void): Promise<Client> | undefined {
@@ -36,6 +44,8 @@ export function countedClient(
         this.once('end', giveBack);
         super.connect((error: Error | null) => {
           if (error) {
+            // Whoever is not let in has no session that could go on, whatever the server calls that, in whichever language.
+            if ('severity' in error) error.severity = 'FATAL';
             failed(error);
             // The driver leaves it to the server to close what failed.
             this.destroy();
@@ -59,8 +69,11 @@ export function countedClient(
     }
 
     destroy(): void {
-      // The driver's types don't tell what it connects with.
-      (this.connection as unknown as { stream: { destroy(): void } }).stream.destroy();
+      this.#driver.stream.destroy();
+    }
+
+    get #driver(): DriverConnection {
+      return this.connection as unknown as DriverConnection;
     }
   };
 }

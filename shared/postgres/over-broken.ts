@@ -1,5 +1,5 @@
 import { ExponentialBackoff, handleWhen, retry } from 'cockatiel';
-import { errorCode, errorMessage } from '../errors.ts';
+import { errorCode, errorMessage, isStatementsError } from '../errors.ts';
 
 /** The connection was cut, its password has been rotated, or its database has moved. */
 const broken = /^(28...|3D000|57P0[12]|ECONNRESET|EPIPE)$/;
@@ -12,6 +12,8 @@ const brokenMessage = /^(Connection terminated|Client .+ is not queryable)/;
  * away is not waited for.
  */
 export const overBroken = retry(
-  handleWhen((error) => broken.test(errorCode(error)) || brokenMessage.test(errorMessage(error))),
+  handleWhen(
+    (error) => (broken.test(errorCode(error)) && !isStatementsError(error)) || brokenMessage.test(errorMessage(error)),
+  ),
   { maxAttempts: 4, backoff: new ExponentialBackoff({ initialDelay: 30, maxDelay: 300 }) },
 );

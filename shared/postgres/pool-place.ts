@@ -10,6 +10,8 @@ export type CloseReason = 'idle' | 'limit' | 'replaced' | 'removed' | 'stopping'
 export class PoolPlace {
   readonly tenantId: TenantId;
   readonly opened: Promise<OpenedPool>;
+  /** Ends the opening, which then fails with the reason. */
+  readonly abandon: AbortController;
   /** What the opening ended with. */
   pool: OpenedPool | undefined;
   /** What it was opened with, and what has become of it in matters that are none of its business. */
@@ -26,14 +28,19 @@ export class PoolPlace {
   slow = false;
   /** Those who are still coming in get this instead of a lease. */
   refusal: Error | undefined;
+  /** PostgreSQL has refused it a connection. */
+  refused = false;
+  /** When its last user left. */
+  restsSince = 0;
   idleTimer: NodeJS.Timeout | undefined;
   readonly gone = Promise.withResolvers<void>();
   /** When the first of the present leases came. */
   #busySince = 0;
 
-  constructor(tenantId: TenantId, opened: Promise<OpenedPool>) {
+  constructor(tenantId: TenantId, opened: Promise<OpenedPool>, abandon: AbortController) {
     this.tenantId = tenantId;
     this.opened = opened;
+    this.abandon = abandon;
   }
 
   /** Stands open and nobody holds it: it can be closed without harm. */
@@ -48,7 +55,6 @@ export class PoolPlace {
 
   come(): void {
     if (this.leases++ === 0) this.#busySince = performance.now();
-    clearTimeout(this.idleTimer);
   }
 
   leave(): void {

@@ -8,6 +8,8 @@ export class PoolPlaces {
   readonly #all = new Set<PoolPlace>();
   /** One at most per tenant; its earlier ones, that gave way, may still be held. */
   readonly #current = new Map<TenantId, PoolPlace>();
+  /** The most recently used one. */
+  #newest: PoolPlace | undefined;
 
   constructor(limit: number) {
     this.limit = limit;
@@ -42,13 +44,16 @@ export class PoolPlaces {
   /** @param old the place that it is to succeed, which stays the current one as long as it lets anybody in. */
   add(place: PoolPlace, old?: PoolPlace): void {
     this.#all.add(place);
+    this.#newest = place;
     if (old) old.successor = place;
     else this.#current.set(place.tenantId, place);
   }
 
   used(place: PoolPlace): void {
+    if (place === this.#newest) return;
     this.#all.delete(place);
     this.#all.add(place);
+    this.#newest = place;
   }
 
   /** Nobody is sent to it any more; those who come go to its successor, if it has one. */
@@ -61,6 +66,7 @@ export class PoolPlaces {
 
   remove(place: PoolPlace): void {
     this.#all.delete(place);
+    if (place === this.#newest) this.#newest = undefined;
     this.withdraw(place);
   }
 

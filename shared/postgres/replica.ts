@@ -142,8 +142,7 @@ export function openReplicaPool(
     (client) => new Pool({ ...options, Client: client, max, idleTimeoutMillis: 10_000 }),
     () => {},
   );
-  // Whoever uses a connection learns of its end by the failure of the query; that of an idle one is nobody's loss.
+  // The end of an idle connection is nobody's loss.
   counted.pool.on('error', () => {});
-  counted.pool.on('connect', (client) => client.on('error', () => {}));
   return counted;
 }

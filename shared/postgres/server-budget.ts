@@ -13,6 +13,8 @@ interface Server {
   readonly waiting: { admit(): void }[];
   /** Least recently used first. */
   readonly shares: Set<Share>;
+  /** The most recently used one. */
+  newest: Share | undefined;
 }
 
 /** One pool's part of what its server may be burdened with. */
@@ -61,7 +63,13 @@ export class ServerBudget {
     create: (client: new () => Client) => Pool,
     failed: (error: unknown) => void,
   ): CountedPool {
-    const server = this.#servers.get(address) ?? { taken: 0, returning: 0, waiting: [], shares: new Set() };
+    const server = this.#servers.get(address) ?? {
+      taken: 0,
+      returning: 0,
+      waiting: [],
+      shares: new Set(),
+      newest: undefined,
+    };
     this.#servers.set(address, server);
     const share: Share = { server, pool: undefined, clients: new Set() };
     const pool = create(countedClient((client) => this.#permit(share, client, connectTimeoutMs / 2), failed));
@@ -73,11 +81,13 @@ export class ServerBudget {
       get: () => (this.#hasLeft(server) ? max : Math.min(max, Math.max(this.#perPool, pool.totalCount))),
     });
     pool.on('acquire', () => {
+      if (server.newest === share) return;
+      server.newest = share;
       server.shares.delete(share);
       server.shares.add(share);
     });
     pool.on('release', (_error, client) => {
-      if (!share.clients.has(client as Client as CountedClient) || !this.#isWantedBack(server, pool)) return;
+      if (!this.#isWantedBack(server, pool) || !share.clients.has(client as Client as CountedClient)) return;
       server.returning++;
       client.once('end', () => server.returning--);
       // The pool lets go of a client that has been ended.
@@ -92,6 +102,7 @@ export class ServerBudget {
       if (share.clients.size > 0) await new Promise<void>((resolve) => (share.emptied = resolve));
       clearTimeout(timer);
       server.shares.delete(share);
+      if (server.newest === share) server.newest = undefined;
       if (server.shares.size === 0) this.#servers.delete(address);
     };
     return { pool, close };

@@ -1,9 +1,12 @@
 import type { Readable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
-import type { Pool, PoolClient, QueryResultRow } from 'pg';
+import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
 import { type CopyToStreamQuery, from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { MatcherError } from '../errors.ts';
 import type { Slots } from '../slots.ts';
+import { bulkLockTimeout } from './connection-options.ts';
+import { Patience } from './patience.ts';
+import { prepared } from './prepared.ts';
 import { leavesSessionAlone, resetSession } from './session-state.ts';
 
 /** The tenant's database, as a job's handler sees it. What a statement leaves in its session is gone before the next use of the connection. */
@@ -11,7 +14,9 @@ export interface TenantDatabase {
   query<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;
   /**
    * Runs `work` in one transaction: committed when it returns, rolled back when it throws. Statements in it may take as long as they need,
-   * since bulk work is done here; when `signal` is aborted, the one that runs is cancelled and no other is begun.
+   * since bulk work is done here, but wait for nobody's lock for longer than {@link bulkLockTimeout}; when `signal` is aborted, the one that runs is
+   * cancelled and no other is begun. It costs two round trips more than its statements, and one more when one of these may have left something in its
+   * session.
    *
    * @throws MatcherError `TRANSACTION_ABORTED` when `work` returned over a failed statement or an unread COPY.
    */
@@ -36,43 +41,68 @@ const cancelGrace = 5000;
 /** How much longer (ms) than the server's own limit a query is waited for, so that it is the server that ends it. */
 const answerGrace = 1000;
 
-/** A timer of Node's that is told to take longer fires at once. */
-const longestTimer = 2 ** 31 - 1;
-
+const bulk = `SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = ${bulkLockTimeout}; SET LOCAL plan_cache_mode = auto`;
 const begin = {
-  transaction: 'BEGIN; SET LOCAL statement_timeout = 0',
-  snapshot: 'BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL statement_timeout = 0',
+  transaction: `BEGIN; ${bulk}`,
+  snapshot: `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; ${bulk}`,
 };
 
 /**
+ * Made once for a pool: one timer watches all that is asked through it.
+ *
  * @param statementTimeout the server's limit (ms) for a statement outside of transactions, 0 for none: soon after it a query is given up, whether or
  *   not the server says anything.
  * @param transactions permits for transactions: fewer than the pool has connections, so that however many bulk transactions run, the short statements
  *   that keep their claims alive and that cancel them get through.
  */
 export function tenantDatabase(pool: Pool, transactions: Slots, statementTimeout: number): TenantDatabase {
-  const limit = statementTimeout === 0 ? 0 : Math.min(statementTimeout + answerGrace, longestTimer);
-  return {
-    async query(sql, values) {
-      const query = withTimeout(limit, sql, values);
-      if (leavesSessionAlone(sql)) return (await pool.query(query)).rows;
-      const client = await take(pool);
-      let failed = true;
-      try {
-        const { rows } = await client.query(query);
-        failed = false;
-        return rows;
-      } finally {
-        void giveBack(client, failed);
-      }
-    },
-    transaction(work, signal) {
-      return inTransaction('transaction', pool, transactions, work, signal);
-    },
-    snapshot(work, signal) {
-      return inTransaction('snapshot', pool, transactions, work, signal);
-    },
-  };
+  const patience = new Patience(statementTimeout === 0 ? 0 : statementTimeout + answerGrace);
+  return Object.freeze<TenantDatabase>({
+    query: (sql, values) => query(pool, patience, sql, values),
+    transaction: (work, signal) => inTransaction('transaction', pool, transactions, work, signal),
+    snapshot: (work, signal) => inTransaction('snapshot', pool, transactions, work, signal),
+  });
+}
+
+/** With callbacks down to the driver, since most of what a small query costs on this side are promises. */
+async function query<R extends QueryResultRow>(
+  pool: Pool,
+  patience: Patience,
+  sql: string,
+  values: unknown[] | undefined,
+): Promise<R[]> {
+  const untouched = leavesSessionAlone(sql);
+  try {
+    return await new Promise<R[]>((resolve, reject) => {
+      pool.connect((error, client) => {
+        if (!client) {
+          reject(error);
+          return;
+        }
+        hear(client);
+        const answered = (error: Error | null, result?: QueryResult<R>) => {
+          if (!error && untouched && isOutside(client)) client.release();
+          else void giveBack(client, Boolean(error), untouched);
+          if (result) resolve(result.rows);
+          else reject(error);
+        };
+        const wait = patience.begin(() => answered(new Error('Query read timeout')));
+        const inTime = (error: Error | null, result?: QueryResult<R>) => {
+          if (patience.end(wait)) answered(error, result);
+        };
+        try {
+          if (values) client.query<R>(prepared(sql, values), inTime);
+          else client.query<R>(sql, inTime);
+        } catch (error) {
+          inTime(error as Error);
+        }
+      });
+    });
+  } catch (error) {
+    // From where it was asked, and not from the socket.
+    if (error instanceof Error) Error.captureStackTrace(error);
+    throw error;
+  }
 }
 
 async function inTransaction<T>(
@@ -88,20 +118,21 @@ async function inTransaction<T>(
     throw error;
   });
   let broken = false;
-  /** COPYs that have not come to their end: while there are any, the connection can do nothing else. */
-  const copies = new Set<Readable>();
+  const use: Use = { copies: new Set(), untouched: true };
+  const { copies } = use;
   let cancelled: Promise<unknown> | undefined;
   let silence: NodeJS.Timeout | undefined;
   const cancel = () => {
     const { processID, connection } = client as PoolClient & Internals;
-    cancelled = pool.query(withTimeout(cancelGrace, 'SELECT pg_cancel_backend($1)', [processID])).catch(ignore);
+    const query = { text: 'SELECT pg_cancel_backend($1)', values: [processID], query_timeout: cancelGrace };
+    cancelled = pool.query(query).catch(ignore);
     silence = setTimeout(() => connection.stream.destroy(), cancelGrace);
   };
   signal?.addEventListener('abort', cancel, { once: true });
   try {
     signal?.throwIfAborted();
     await client.query(begin[kind]);
-    const result = await work(transaction(client, copies, signal));
+    const result = await work(transaction(client, use, signal));
     if (copies.size > 0) throw aborted('a COPY was not read to its end');
     const commit = client.query('COMMIT');
     if (kind === 'snapshot') {
@@ -129,24 +160,35 @@ async function inTransaction<T>(
     // A cancellation that arrives late must not hit whoever gets the connection next.
     await cancelled;
     clearTimeout(silence);
-    void giveBack(client, broken).finally(leave);
+    void giveBack(client, broken, use.untouched).finally(leave);
   }
 }
 
 async function take(pool: Pool): Promise<PoolClient> {
   const client = await pool.connect();
-  client.on('error', ignore);
+  hear(client);
   return client;
 }
 
-/** Whoever has used the connection has its answer already and does not wait for this. Never throws. */
-async function giveBack(client: PoolClient, broken: boolean): Promise<void> {
-  const clean = !broken && (await resetSession(client));
-  client.off('error', ignore);
+/** A connection that breaks while it is used also raises an event, which would end the process; the query's own error is the one that is reported. */
+function hear(client: PoolClient): void {
+  if (client.listenerCount('error') === 0) client.on('error', ignore);
+}
+
+function isOutside(client: PoolClient): boolean {
+  return client.getTransactionStatus() === 'I';
+}
+
+/**
+ * Whoever has used the connection has its answer already and does not wait for this. Never throws.
+ *
+ * @param untouched nothing that was done on the connection can have left anything in its session.
+ */
+async function giveBack(client: PoolClient, broken: boolean, untouched: boolean): Promise<void> {
+  const clean = !broken && ((untouched && isOutside(client)) || (await resetSession(client)));
   client.release(!clean);
 }
 
-/** A connection that breaks while it is used also raises an event; the query's own error is the one that is reported. */
 function ignore(): void {}
 
 /** What the driver has and its types don't tell. */
@@ -155,27 +197,36 @@ interface Internals {
   connection: { stream: { destroy(): void } };
 }
 
-function withTimeout(milliseconds: number, text: string, values: unknown[] = []) {
-  return { text, values, query_timeout: milliseconds };
-}
-
 function aborted(reason: string): MatcherError {
   return new MatcherError('TRANSACTION_ABORTED', `The transaction was not committed: ${reason}`);
 }
 
-function transaction(client: PoolClient, copies: Set<Readable>, signal: AbortSignal | undefined): Transaction {
+/** What a transaction's work has done on its connection. */
+interface Use {
+  /** COPYs that have not come to their end: while there are any, the connection can do nothing else. */
+  readonly copies: Set<Readable>;
+  /** All its statements leave their session as they found it. */
+  untouched: boolean;
+}
+
+function transaction(client: PoolClient, use: Use, signal: AbortSignal | undefined): Transaction {
+  const { copies } = use;
   const options = signal ? { signal } : {};
+  const begin = (sql: string) => {
+    signal?.throwIfAborted();
+    use.untouched &&= leavesSessionAlone(sql);
+  };
   return {
     async query(sql, values) {
-      signal?.throwIfAborted();
-      return (await client.query(sql, values)).rows;
+      begin(sql);
+      return (await client.query(values ? prepared(sql, values) : sql)).rows;
     },
     async execute(sql, values) {
-      signal?.throwIfAborted();
+      begin(sql);
       return (await client.query(sql, values)).rowCount ?? 0;
     },
     async copyIn(sql, source) {
-      signal?.throwIfAborted();
+      begin(sql);
       let failure: unknown;
       const watched = async function* () {
         try {
@@ -196,7 +247,7 @@ function transaction(client: PoolClient, copies: Set<Readable>, signal: AbortSig
       return stream.rowCount ?? 0;
     },
     copyOut(sql) {
-      signal?.throwIfAborted();
+      begin(sql);
       const stream = client.query(endWhenReady(copyTo(sql)));
       copies.add(stream);
       stream.once('end', () => copies.delete(stream));

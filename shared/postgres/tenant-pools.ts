@@ -3,22 +3,21 @@ import type { Settings } from '../config/variables.ts';
 import { errorCode, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import type { Metrics } from '../observability/metrics.ts';
-import type { Slots } from '../slots.ts';
 import type { TenantConfig } from '../tenancy/tenant-config.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
-import { type OpenTenantPool, poolOpener } from './open-pool.ts';
+import { type OpenedPool, type OpenTenantPool, poolOpener } from './open-pool.ts';
 import { PlaceQueue, type Waiter } from './place-queue.ts';
 import { type CloseReason, isSameDatabase, PoolPlace } from './pool-place.ts';
 import { PoolPlaces } from './pool-places.ts';
-import type { Replica } from './replica.ts';
+import type { TenantDatabase } from './tenant-database.ts';
 
 /** A tenant's pool, held for as long as a job needs it. A held pool is never closed. */
 export interface PoolLease {
   readonly pool: Pool;
-  /** Permits for transactions on the pool, one fewer than the connections that it can count on. */
-  readonly transactions: Slots;
-  readonly replica?: Replica | undefined;
+  readonly db: TenantDatabase;
+  /** As `db.snapshot`, on the tenant's replica when it has one that can be used. */
+  readonly snapshot: TenantDatabase['snapshot'];
   readonly config: TenantConfig;
   release(): void;
 }
@@ -50,7 +49,6 @@ export class TenantPools {
   readonly #places: PoolPlaces;
   /** Nobody waits while there is a free place. */
   readonly #queue: PlaceQueue;
-  readonly #source: TenantSource;
   readonly #idleMs: number;
   readonly #log: Logger;
   readonly #open: OpenTenantPool;
@@ -59,7 +57,6 @@ export class TenantPools {
   #closed = false;
 
   constructor(source: TenantSource, settings: Settings, log: Logger, options: TenantPoolsOptions = {}) {
-    this.#source = source;
     this.#places = new PoolPlaces(settings.MULTI_TENANT_MAX_TENANT_POOLS);
     this.#idleMs = settings.MULTI_TENANT_IDLE_TIMEOUT_SEC * 1000;
     this.#log = log;
@@ -102,10 +99,18 @@ export class TenantPools {
 
   /**
    * @throws MatcherError `POOLS_BUSY` when no place became free in time, `TENANT_REMOVED` when the tenant was retired meanwhile,
-   *   `SHUTTING_DOWN`, and what the opening throws: `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `SCHEMA_TOO_NEW`, `DATABASE_UNAVAILABLE`.
+   *   `SHUTTING_DOWN`, and what the opening throws: `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `SCHEMA_TOO_NEW`, `DATABASE_OF_ANOTHER_TENANT`,
+   *   `DATABASE_UNAVAILABLE`.
    */
   async lease(tenantId: TenantId): Promise<PoolLease> {
     if (this.#closed) throw shuttingDown();
+    const open = this.#queue.length === 0 ? this.#places.current(tenantId) : undefined;
+    if (open?.pool) {
+      this.#metrics?.poolWait.observe(0);
+      this.#come(open);
+      this.#report();
+      return this.#hold(open, open.pool);
+    }
     const { promise, resolve, reject } = Promise.withResolvers<PoolLease>();
     const asked = performance.now();
     const waited = () => this.#metrics?.poolWait.observe((performance.now() - asked) / 1000);
@@ -154,21 +159,29 @@ export class TenantPools {
     await Promise.all(places.map(({ gone }) => gone.promise));
   }
 
-  async #enter(place: PoolPlace): Promise<PoolLease> {
+  #come(place: PoolPlace): void {
     place.come();
     this.#places.used(place);
-    const { pool, transactions, replica, config } = await place.opened;
+  }
+
+  async #enter(place: PoolPlace): Promise<PoolLease> {
+    this.#come(place);
+    const lease = this.#hold(place, await place.opened);
+    if (place.refusal) {
+      lease.release();
+      throw place.refusal;
+    }
+    return lease;
+  }
+
+  #hold(place: PoolPlace, { pool, db, snapshot, config }: OpenedPool): PoolLease {
     let released = false;
     const release = () => {
       if (released) return;
       released = true;
       this.#leave(place);
     };
-    if (place.refusal) {
-      release();
-      throw place.refusal;
-    }
-    return { pool, transactions, replica, config: place.config ?? config, release };
+    return { pool, db, snapshot, config: place.config ?? config, release };
   }
 
   #leave(place: PoolPlace): void {
@@ -196,6 +209,10 @@ export class TenantPools {
 
   /** Lets in whoever can be let in, in order of coming. */
   #serve(): void {
+    if (this.#queue.length === 0) {
+      this.#report();
+      return;
+    }
     // Before anybody is let in: a pool that had its turn and is idle at last goes to those in front, not to its own tenant behind them.
     this.#makeRoom();
     let first = true;
@@ -244,10 +261,9 @@ export class TenantPools {
   /** Opens a pool in a free place: with its old one's wanted configuration, or with the source's. */
   #take(tenantId: TenantId, old?: PoolPlace): PoolPlace {
     const config = old?.wanted;
-    const place: PoolPlace = new PoolPlace(
-      tenantId,
-      this.#open(tenantId, config, (code) => this.#refused(place, code)),
-    );
+    const abandon = new AbortController();
+    const opened = this.#open(tenantId, config, (code) => this.#refused(place, code), abandon.signal);
+    const place: PoolPlace = new PoolPlace(tenantId, opened, abandon);
     this.#places.add(place, old);
     place.opened.then(
       (pool) => {
@@ -307,25 +323,41 @@ export class TenantPools {
     return [...this.#queue].some(({ successorOf }) => successorOf === place);
   }
 
-  /** PostgreSQL does not let an open pool in any more. What it has goes on; the next lease opens anew. */
+  /**
+   * PostgreSQL refuses a connection of an open pool, which may be the server's passing fault: what the pool has goes on. Another one takes over when the
+   * configuration, which is asked for anew, is not that with which it was opened.
+   */
   #refused(place: PoolPlace, code: string): void {
     const { tenantId } = place;
     if (place.leaving) return;
     this.#metrics?.connectionErrors.inc({ resource: 'postgresql', code });
-    this.#log.warn({ tenantId, code }, 'the tenant’s database refuses new connections of an open pool');
-    this.#source.forget(tenantId);
-    this.#dismiss(place, 'replaced');
-    this.#serve();
+    const level = place.refused ? 'debug' : 'warn';
+    place.refused = true;
+    this.#log[level]({ tenantId, code }, 'the tenant’s database refuses new connections of an open pool');
     this.#options.onRefused?.(tenantId);
   }
 
+  /** The timer is not set anew with every use: when it fires, it looks when the last one was. */
   #rest(place: PoolPlace): void {
-    place.idleTimer = setTimeout(() => this.#dismiss(place, 'idle'), this.#idleMs).unref();
+    place.restsSince = performance.now();
+    if (!place.idleTimer) this.#look(place, this.#idleMs);
+  }
+
+  #look(place: PoolPlace, afterMs: number): void {
+    const look = () => {
+      place.idleTimer = undefined;
+      if (!place.idle) return;
+      const left = place.restsSince + this.#idleMs - performance.now();
+      if (left >= 1) this.#look(place, left);
+      else this.#dismiss(place, 'idle');
+    };
+    place.idleTimer = setTimeout(look, afterMs).unref();
   }
 
   /** As `dismiss`, and those who are still coming in are refused. */
   #revoke(place: PoolPlace, reason: CloseReason, error: Error): void {
     place.refusal = error;
+    place.abandon.abort(error);
     this.#dismiss(place, reason);
   }
 

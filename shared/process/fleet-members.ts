@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import type { Settings } from '../config/variables.ts';
 import type { FleetMember } from '../tenancy/fleet-share.ts';
+import { Presence } from './presence.ts';
 
 /**
  * How processes of one kind find each other: each keeps a few words about itself in the fleet's Redis (REDIS_HOST). Apart from the snapshots of
@@ -16,7 +17,7 @@ const fleetMember = z.object({
   busy: z.array(z.string()),
 }) satisfies z.ZodType<FleetMember>;
 
-/** Ids of processes that are gone stay in the index for so long (ms); generous, since the processes' clocks may differ. */
+/** In ms. */
 const indexMemory = 600_000;
 
 /**
@@ -25,31 +26,20 @@ const indexMemory = 600_000;
  */
 export function memberExchange(
   redis: Redis,
-  { MULTI_TENANT_ENVIRONMENT: environment }: Settings,
+  settings: Settings,
   kind: string,
   believedMs: number,
 ): (own: FleetMember) => Promise<FleetMember[]> {
-  // Encoded, so that no label can reach into another deployment's keys.
-  const index = `matcher:members:${encodeURIComponent(environment ?? 'default')}:${encodeURIComponent(kind)}`;
-  const keyOf = (id: string) => `${index}:${id}`;
+  const presence = new Presence(redis, settings, ['members', kind], { believedMs, indexMemoryMs: indexMemory });
   return async (own) => {
-    const now = Date.now();
-    await redis
-      .multi()
-      .set(keyOf(own.id), JSON.stringify(own), 'PX', believedMs)
-      .zadd(index, now, own.id)
-      .zremrangebyscore(index, '-inf', now - indexMemory)
-      .pexpire(index, indexMemory)
-      .exec();
-    const ids = await redis.zrange(index, 0, '-1');
-    const texts = ids.length === 0 ? [] : await redis.mget(ids.map(keyOf));
-    return texts.map(parse).filter((member) => member !== undefined);
+    await presence.say(own.id, JSON.stringify(own));
+    return (await presence.read()).map(parse).filter((member) => member !== undefined);
   };
 }
 
-function parse(text: string | null): FleetMember | undefined {
+function parse(text: string): FleetMember | undefined {
   try {
-    return fleetMember.parse(JSON.parse(text ?? ''));
+    return fleetMember.parse(JSON.parse(text));
   } catch {
     return undefined;
   }

@@ -3,21 +3,25 @@ import { z } from 'zod';
 import type { Settings } from '../config/variables.ts';
 import { errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
+import { Presence } from './presence.ts';
 
 /**
  * Who is there: every worker process keeps a snapshot of itself in the fleet's Redis (REDIS_HOST), outside the tenants' key spaces. It vanishes by itself
  * soon after its process did. Nothing in it is secret, and no work depends on it.
  */
 
-/** How often (ms) a process says that it is there, and how long (s) it is believed. Two may get lost. */
+/** How often (ms) a process says that it is there, and how long (ms) it is believed. Two may get lost. */
 const interval = 5000;
-const ttlSec = 15;
+const believed = 15_000;
 
 /** A change is told within so many milliseconds; a thousand changes at once are told together. */
 const soonMs = 100;
 
-/** Ids of processes that died without a word stay in the index for so long (ms); generous, since the processes' clocks may differ. */
+/** In ms. */
 const indexMemory = 3_600_000;
+
+/** `stalled`: was running, and consumes nothing now. */
+export const processStates = ['starting', 'running', 'stalled', 'draining', 'stopped'] as const;
 
 const count = z.number().int();
 
@@ -50,7 +54,7 @@ const processSnapshot = z.object({
   version: z.string(),
   startedAt: z.string(),
   at: z.string(),
-  state: z.enum(['starting', 'ready', 'stalled', 'draining']),
+  state: z.enum(processStates),
   /** Why it is not ready. */
   reasons: z.array(z.string()),
   /** The job types that it works. */
@@ -82,22 +86,15 @@ export interface Announcement {
  * @param snapshot is asked for each time; its `id` is always the same.
  */
 export function announce(redis: Redis, settings: Settings, log: Logger, snapshot: () => ProcessSnapshot): Announcement {
-  const { index, keyOf } = keysOf(settings);
+  const presence = presenceOf(redis, settings);
   const { id } = snapshot();
   let writing: Promise<void> | undefined;
   let stopped = false;
   let coming: NodeJS.Timeout | undefined;
 
   const write = async () => {
-    const now = Date.now();
     try {
-      await redis
-        .multi()
-        .set(keyOf(id), JSON.stringify(snapshot()), 'EX', ttlSec)
-        .zadd(index, now, id)
-        .zremrangebyscore(index, '-inf', now - indexMemory)
-        .pexpire(index, indexMemory)
-        .exec();
+      await presence.say(id, JSON.stringify(snapshot()));
     } catch (error) {
       log.debug({ reason: errorMessage(error) }, 'this process could not be announced');
     }
@@ -132,7 +129,7 @@ export function announce(redis: Redis, settings: Settings, log: Logger, snapshot
       redis.off('ready', tell);
       await writing;
       try {
-        await redis.multi().del(keyOf(id)).zrem(index, id).exec();
+        await presence.leave(id);
       } catch (error) {
         log.debug({ reason: errorMessage(error) }, 'this process could not sign off');
       }
@@ -153,23 +150,20 @@ export interface FleetReading {
  * @throws MatcherError `REDIS_UNAVAILABLE`
  */
 export async function readFleet(redis: Redis, settings: Settings): Promise<FleetReading> {
-  const { index, keyOf } = keysOf(settings);
-  let texts: (string | null)[];
+  let texts: string[];
   try {
-    const ids = await redis.zrange(index, 0, '-1');
-    texts = ids.length === 0 ? [] : await redis.mget(ids.map(keyOf));
+    texts = await presenceOf(redis, settings).read();
   } catch (cause) {
     throw new MatcherError('REDIS_UNAVAILABLE', `The fleet’s Redis cannot be asked (${errorMessage(cause)})`, {
       remedy: 'not-now',
       cause,
     });
   }
-  const present = texts.filter((text) => text !== null);
-  const processes = present.map(parse).filter((one) => one !== undefined);
+  const processes = texts.map(parse).filter((one) => one !== undefined);
   processes.sort(
     (a, b) => a.kind.localeCompare(b.kind) || a.host.localeCompare(b.host) || a.startedAt.localeCompare(b.startedAt),
   );
-  return { processes, unreadable: present.length - processes.length };
+  return { processes, unreadable: texts.length - processes.length };
 }
 
 function parse(text: string): ProcessSnapshot | undefined {
@@ -180,9 +174,6 @@ function parse(text: string): ProcessSnapshot | undefined {
   }
 }
 
-/** The index instead of a scan: the same Redis holds every tenant's keys. */
-function keysOf({ MULTI_TENANT_ENVIRONMENT: environment }: Settings) {
-  // Encoded, so that no label can reach into another deployment's keys.
-  const index = `matcher:fleet:${encodeURIComponent(environment ?? 'default')}`;
-  return { index, keyOf: (id: string) => `${index}:${id}` };
+function presenceOf(redis: Redis, settings: Settings): Presence {
+  return new Presence(redis, settings, ['fleet'], { believedMs: believed, indexMemoryMs: indexMemory });
 }

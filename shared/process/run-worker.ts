@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Settings } from '../config/variables.ts';
-import { errorCode } from '../errors.ts';
 import type { AnyJobDefinition } from '../jobs/definition.ts';
+import { FairSlots } from '../jobs/fair-slots.ts';
 import { TenantConsumers } from '../jobs/tenant-consumers.ts';
 import { createS3Client } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
@@ -11,7 +11,6 @@ import { TenantPools } from '../postgres/tenant-pools.ts';
 import { ConnectTurns } from '../rabbitmq/connect-turns.ts';
 import { settledWithin } from '../rabbitmq/connect-vhost.ts';
 import { createRedis } from '../redis/tenant-redis.ts';
-import { Slots } from '../slots.ts';
 import { TenantDirectory } from '../tenancy/directory.ts';
 import { FleetShare, fleetTiming } from '../tenancy/fleet-share.ts';
 import { TenantRefresher } from '../tenancy/refresh.ts';
@@ -63,12 +62,7 @@ export async function startWorker(
   const pools = new TenantPools(source, settings, log, {
     metrics,
     onRefused: credentialsRefused,
-    onOpen: (tenantId) => {
-      consumers
-        .get(tenantId)
-        ?.sendLeftEvents()
-        .catch((error) => log.warn({ tenantId, code: errorCode(error) }, 'events left by an earlier process wait on'));
-    },
+    onOpen: (tenantId) => consumers.get(tenantId)?.sendLeftEvents(),
   });
   const parts = {
     source,
@@ -77,13 +71,17 @@ export async function startWorker(
     redis,
     settings,
     definitions,
-    slots: new Slots(settings.JOB_SLOTS),
+    slots: new FairSlots({ total: settings.JOB_SLOTS, perTenant: slotsPerTenant(settings) }),
+    weights: settings.JOB_TENANT_WEIGHTS,
     turns: new ConnectTurns(),
     credentialsRefused,
     deaf: broken.reject,
     run: {
       leaseSec: settings.JOB_LEASE_SEC,
+      keyHours: settings.IDEMPOTENCY_SUCCESS_TTL_HOURS,
       maxAttempts: settings.JOB_MAX_ATTEMPTS,
+      patienceHours: settings.JOB_PATIENCE_HOURS,
+      deadlines: settings.JOB_DEADLINES,
       worker: `${name}@${hostname()}:${process.pid}`,
     },
     name,
@@ -123,6 +121,7 @@ export async function startWorker(
       await consumers.stop();
       // A job that does not even end when it is told to holds its pool; it ends with the process.
       await settledWithin(leftBehindMs, pools.closeAll());
+      status.stopped();
       stopWatching();
       await announcement.stop();
       redis.disconnect();
@@ -130,4 +129,10 @@ export async function startWorker(
       await health.close();
     },
   };
+}
+
+/** A single tenant has all of them; of several, none may have the last one, too. */
+function slotsPerTenant({ JOB_SLOTS, JOB_SLOTS_PER_TENANT, MULTI_TENANT_ENABLED }: Settings): number {
+  const most = MULTI_TENANT_ENABLED ? Math.max(1, JOB_SLOTS - 1) : JOB_SLOTS;
+  return Math.min(JOB_SLOTS, JOB_SLOTS_PER_TENANT || most);
 }

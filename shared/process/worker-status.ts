@@ -3,15 +3,15 @@ import { isDeepStrictEqual } from 'node:util';
 import { splitAddress } from '../config/kinds.ts';
 import type { Settings } from '../config/variables.ts';
 import type { JobType } from '../jobs/contracts/job-types.ts';
+import type { FairSlots } from '../jobs/fair-slots.ts';
 import type { TenantConsumers } from '../jobs/tenant-consumers.ts';
 import type { Logger } from '../observability/log.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import ownPackage from '../package.json' with { type: 'json' };
 import type { TenantPools } from '../postgres/tenant-pools.ts';
-import type { Slots } from '../slots.ts';
 import type { TenantDirectory } from '../tenancy/directory.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
-import type { ProcessSnapshot, TenantSnapshot } from './fleet-registry.ts';
+import { type ProcessSnapshot, processStates, type TenantSnapshot } from './fleet-registry.ts';
 import type { Readiness } from './health-server.ts';
 
 interface StatusParts {
@@ -24,11 +24,13 @@ interface StatusParts {
   directory: TenantDirectory;
   consumers: TenantConsumers;
   pools: TenantPools;
-  slots: Slots;
+  slots: FairSlots;
   source: TenantSource;
   log: Logger;
   metrics?: Metrics;
 }
+
+const shownRefusals = 20;
 
 /** How often (ms) it is looked whether the process is still as it was. */
 const lookEvery = 500;
@@ -39,6 +41,7 @@ export class WorkerStatus {
   readonly #startedAt = new Date().toISOString();
   #wasReady = false;
   #draining = false;
+  #stopped = false;
 
   constructor(parts: StatusParts) {
     this.#parts = parts;
@@ -47,6 +50,11 @@ export class WorkerStatus {
   /** It takes no new work, and ends when what it has is done. */
   drain(): void {
     this.#draining = true;
+  }
+
+  /** Nothing of it is left to be done. */
+  stopped(): void {
+    this.#stopped = true;
   }
 
   /**
@@ -59,12 +67,13 @@ export class WorkerStatus {
     const timer = setInterval(() => {
       const now = this.readiness();
       this.#parts.metrics?.tenantsShare.set(now.tenants.share);
+      for (const state of processStates) this.#parts.metrics?.processState.set({ state }, state === now.state ? 1 : 0);
       const { state, reasons, tenants } = now;
       const sameState = state === (before?.state ?? 'starting');
       if (sameState && isDeepStrictEqual(tenants, before?.tenants)) return;
       before = now;
       if (!sameState && state === 'stalled') this.#parts.log.warn({ reasons, tenants }, 'not ready any more');
-      if (!sameState && state === 'ready') this.#parts.log.info({ tenants }, 'ready');
+      if (!sameState && state === 'running') this.#parts.log.info({ tenants }, 'ready');
       changed();
     }, lookEvery);
     timer.unref();
@@ -76,6 +85,8 @@ export class WorkerStatus {
     state: ProcessSnapshot['state'];
     reasons: string[];
     tenants: { active: number; share: number; consuming: number };
+    /** Tenants that are not served because of their configuration, the first of them, each with the code of its refusal. */
+    refused: Record<string, string>;
   } {
     const { directory, consumers, pools, source } = this.#parts;
     const tenants = consumers.state;
@@ -91,9 +102,18 @@ export class WorkerStatus {
     const { open, leased, waiting } = pools.state();
     return {
       ready,
-      state: this.#draining ? 'draining' : ready ? 'ready' : this.#wasReady ? 'stalled' : 'starting',
+      state: this.#stopped
+        ? 'stopped'
+        : this.#draining
+          ? 'draining'
+          : ready
+            ? 'running'
+            : this.#wasReady
+              ? 'stalled'
+              : 'starting',
       reasons,
       tenants,
+      refused: Object.fromEntries([...directory.refused].slice(0, shownRefusals)),
       pools: { open, leased, waiting },
       breaker: source.breaker ?? null,
       listComparedSecAgo:

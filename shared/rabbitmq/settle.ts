@@ -2,7 +2,7 @@ import type { ConsumeMessage } from 'amqplib';
 import { errorCode } from '../errors.ts';
 import type { Failure } from '../jobs/contracts/events.ts';
 import type { JobType } from '../jobs/contracts/job-types.ts';
-import { tenantHeader } from '../jobs/message.ts';
+import { heldFenceHeader, tenantHeader } from '../jobs/message.ts';
 import { publishConfirmed } from './publish.ts';
 import { deadLetters, delayExchange, delayOf } from './topology.ts';
 import type { VhostConnection } from './vhost-connection.ts';
@@ -16,22 +16,43 @@ export const deathHeaders = {
   routingKey: 'X-Death-Routing-Key',
 } as const;
 
+/** Headers that say why a message was put off, and of which attempt. */
+export const retryHeaders = { attempt: 'X-Retry-Attempt', code: 'X-Retry-Code', reason: 'X-Retry-Reason' } as const;
+
+/** Of a message that is put off. */
+export interface Postponement {
+  seconds: number;
+  attempt?: number;
+  failure?: Failure | undefined;
+  /** See `heldFenceHeader`. */
+  heldFence?: string | undefined;
+}
+
 /**
- * Puts a copy of the message where it comes back from after about `seconds`. The delivery itself is still to be acknowledged: only then is
+ * Puts a copy of the message where it comes back from after about `seconds`, but not all at once with others that were put off at the same moment. The delivery itself is still to be acknowledged: only then is
  * there one message again, and a crash in between leaves two of the same id, not none.
  */
 export async function delayMessage(
   connection: VhostConnection,
   message: ConsumeMessage,
   type: JobType,
-  seconds: number,
+  { seconds, attempt, failure, heldFence }: Postponement,
 ): Promise<void> {
+  const delay = delayOf(seconds);
+  const properties = copyOf(message, {
+    ...(failure && {
+      [retryHeaders.attempt]: attempt ?? 0,
+      [retryHeaders.code]: failure.code,
+      [retryHeaders.reason]: failure.message.slice(0, 500),
+    }),
+    ...(heldFence === undefined ? {} : { [heldFenceHeader]: heldFence }),
+  });
   await publishConfirmed(connection, {
-    exchange: delayExchange(delayOf(seconds)),
+    exchange: delayExchange(delay),
     // By its queue's type it comes back, whatever way it first came.
     routingKey: type,
     content: message.content,
-    properties: copyOf(message, {}),
+    properties: { ...properties, expiration: Math.ceil(delay * 1000 * (0.6 + 0.4 * Math.random())) },
   });
 }
 
@@ -67,11 +88,13 @@ export async function buryMessage(
   }
 }
 
+const ours = new Set<string>([...Object.values(retryHeaders), heldFenceHeader]);
+
 /** The message's own properties, so that it stays what its publisher sent. The broker's record of its way stays behind. */
 function copyOf(message: ConsumeMessage, headers: Record<string, unknown>) {
   const { properties } = message;
   const own = Object.entries(properties.headers ?? {}).filter(
-    ([name]) => !/^x-(death|first-death|last-death|delivery)/.test(name),
+    ([name]) => !/^x-(death|first-death|last-death|delivery)/.test(name) && !ours.has(name),
   );
   return {
     messageId: String(properties.messageId ?? ''),

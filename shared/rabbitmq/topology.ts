@@ -25,10 +25,12 @@ export function delayOf(seconds: number): (typeof delays)[number] {
 }
 
 /**
- * Deliveries a broker makes before it gives a message up: a net below the attempts that the job's record counts, for messages
- * that never get as far as a record. Set explicitly, since the defaults differ (3.10: none, 4.x: 20).
+ * Deliveries a broker makes before it gives a message up: a net below what the job's record counts, for messages that never get as far as a
+ * record. Far above what restarts of processes cost one that was only prefetched. Set explicitly, since the defaults differ (3.10: none, 4.x: 20).
  */
-const deliveryLimit = 20;
+const deliveryLimit = 100;
+/** A dead letter is read as often as somebody likes. */
+const readLimit = 1_000_000_000;
 
 const quorum = { 'x-queue-type': 'quorum' };
 /** A message that moves inside the broker is confirmed by its new queue before it leaves the old one. */
@@ -38,7 +40,10 @@ export async function declareTopology(channel: Channel): Promise<void> {
   await channel.assertExchange(jobsExchange, 'direct', { durable: true });
   await channel.assertExchange(eventsExchange, 'topic', { durable: true });
   await channel.assertExchange(deadLetters, 'fanout', { durable: true });
-  await channel.assertQueue(deadLetters, { durable: true, arguments: quorum });
+  await channel.assertQueue(deadLetters, {
+    durable: true,
+    arguments: { ...quorum, 'x-delivery-limit': readLimit },
+  });
   await channel.bindQueue(deadLetters, deadLetters, '');
   for (const type of jobTypes) {
     await channel.assertQueue(jobQueue(type), {

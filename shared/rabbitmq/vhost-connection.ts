@@ -58,6 +58,11 @@ export class VhostConnection {
     return this.#link?.model;
   }
 
+  /** The same, with the channel that it publishes on. Others may take its place. */
+  get link(): Pick<Link, 'model' | 'publishing'> | undefined {
+    return this.#link;
+  }
+
   /** Starts connecting; returns at once. */
   open(): void {
     this.#loop ??= this.#stayConnected();

@@ -21,8 +21,8 @@ export interface Link {
 }
 
 export interface LinkOptions {
-  /** Everything that must be there on a new connection, topology aside. */
-  setup?(model: ChannelModel): Promise<void>;
+  /** Everything that must be there on a new connection, topology aside. `publishing` is the channel that it publishes on. */
+  setup?(model: ChannelModel, publishing: ConfirmChannel): Promise<void>;
   name: string;
   log: Logger;
 }
@@ -67,12 +67,12 @@ export async function openLink(target: RabbitmqTarget, options: LinkOptions, clo
   async function setUp(): Promise<ConfirmChannel> {
     closing.throwIfAborted();
     const channel = await model.createConfirmChannel();
-    channel.on('error', (error) => log.warn({ reason: errorMessage(error) }, 'publish channel failed'));
+    channel.on('error', (error) => log.warn({ reason: errorMessage(error) }, 'channel failed'));
     // A channel without which nothing can be published is as bad as no connection.
     channel.on('close', () => void closeConnection(model));
     await declareTopology(channel);
     closing.throwIfAborted();
-    await setup?.(model);
+    await setup?.(model, channel);
     return channel;
   }
 }

@@ -5,6 +5,7 @@ import { errorCode, errorMessage } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import { type LifecycleNews, listenForLifecycle } from './lifecycle-listener.ts';
+import { MissingTenants } from './missing-tenants.ts';
 import type { TenantId } from './tenant-id.ts';
 import type { TenantSource } from './tenant-source.ts';
 
@@ -20,10 +21,11 @@ interface DirectoryEvents {
 /** For how many intervals every list must be empty before a fleet believes that all its tenants are gone. */
 const emptyIntervalsToBelieve = 2;
 
-/** An explicit answer that a tenant is not to be served, as against no answer. */
-export function isRefusal(error: unknown): boolean {
-  return ['TENANT_SUSPENDED', 'TENANT_NOT_FOUND'].includes(errorCode(error));
-}
+/** For how much of an interval a single tenant must be missing from every list, where nobody can say why. */
+const missingIntervalsToBelieve = 0.5;
+
+/** At least so long (ms) lies between two lists that events are the reason for. */
+const betweenEvents = 100;
 
 /** Events whose way is measured, of those that wait for one comparison: an outage must not gather them without end. */
 const measuredEvents = 1000;
@@ -31,13 +33,15 @@ const measuredEvents = 1000;
 /**
  * The tenants that are active now. The Tenant Manager's list is the truth; an event on Redis is only a reason to read it at once. So a
  * lost, late, repeated or forged event can do no harm: at worst it costs a request, and a lost one costs an interval. A tenant whose own
- * configuration is refused is not active even when a list that lags behind still names it.
+ * configuration is refused is not active even when a list that lags behind still names it, and one that the list lacks for no known reason is asked
+ * for by itself.
  */
 export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   readonly #active = new Set<TenantId>();
-  readonly #refused = new Set<TenantId>();
+  readonly #refused = new Map<TenantId, string>();
   /** Their configuration was refused, and the list was not read since. */
-  readonly #doubted = new Set<TenantId>();
+  readonly #doubted = new Map<TenantId, string>();
+  readonly #missing: MissingTenants;
   readonly #source: TenantSource;
   readonly #settings: Settings;
   readonly #log: Logger;
@@ -45,13 +49,16 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   readonly #stopped = new AbortController();
   #stopListening: (() => void) | undefined;
   #emptySince: number | undefined;
-  /** Tenants that events since the last list have called suspended or gone. */
+  /** Active tenants that events since the last list have called suspended or gone. */
   #saidGone = new Set<TenantId>();
   /** When what those events tell of has happened. */
   #happened: number[] = [];
   #comparing: Promise<void> | undefined;
   #again = false;
   #comparedAt: number | undefined;
+  /** When the list was last asked for (monotonic, ms). */
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #soon: NodeJS.Timeout | undefined;
   #loop: Promise<void> | undefined;
 
   constructor(source: TenantSource, settings: Settings, log: Logger, metrics?: Metrics) {
@@ -60,14 +67,21 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
     this.#settings = settings;
     this.#log = log;
     this.#metrics = metrics;
+    this.#missing = new MissingTenants({
+      ask: (tenantId) => source.refresh(tenantId),
+      gone: (tenantId) => this.#remove(tenantId),
+      patienceMs: missingIntervalsToBelieve * settings.MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC * 1000,
+      signal: this.#stopped.signal,
+      log,
+    });
   }
 
   get active(): ReadonlySet<TenantId> {
     return this.#active;
   }
 
-  /** Tenants that the list names and whose configuration the Tenant Manager refuses. */
-  get refused(): ReadonlySet<TenantId> {
+  /** Tenants that the list names and that are not served because of their configuration, each with the code of its refusal. */
+  get refused(): ReadonlyMap<TenantId, string> {
     return this.#refused;
   }
 
@@ -96,6 +110,7 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   async stop(): Promise<void> {
     this.#stopped.abort();
     this.#stopListening?.();
+    clearTimeout(this.#soon);
     await this.#loop;
     await this.#comparing;
   }
@@ -119,12 +134,18 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   }
 
   /**
-   * The Tenant Manager refuses a tenant's configuration: it is not active as soon as the list can be read. A Tenant Manager that can't even say whom
-   * it has is not believed about one of them.
+   * A tenant's configuration is refused: it is not active as soon as the list can be read. A Tenant Manager that can't even say whom it has is not
+   * believed about one of them.
+   *
+   * @param code of the refusal.
    */
-  refuse(tenantId: TenantId): void {
-    if (this.#stopped.signal.aborted || this.#refused.has(tenantId)) return;
-    this.#doubted.add(tenantId);
+  refuse(tenantId: TenantId, code: string): void {
+    if (this.#stopped.signal.aborted) return;
+    if (this.#refused.has(tenantId)) {
+      this.#refused.set(tenantId, code);
+      return;
+    }
+    this.#doubted.set(tenantId, code);
     void this.compare();
   }
 
@@ -136,17 +157,36 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
 
   #heard({ effect, tenantId, at }: LifecycleNews): void {
     this.#source.forget(tenantId);
-    // One that is served already may have been provisioned anew.
-    if (effect === 'change' || (effect === 'appear' && this.#active.has(tenantId))) this.emit('changed', tenantId);
+    const active = this.#active.has(tenantId);
+    // Nothing is kept of tenants that nobody here knows: anything at all can be published. One that is served already may have been provisioned anew.
+    if (effect !== 'disappear' && (active || (effect === 'change' && this.#refused.has(tenantId)))) {
+      this.emit('changed', tenantId);
+    }
     if (effect === 'change') return;
-    if (effect === 'disappear') this.#saidGone.add(tenantId);
+    if (effect === 'disappear') {
+      if (active) this.#saidGone.add(tenantId);
+    }
     // It gets its chance at once; if it is refused again, it was not served in between.
     else {
       this.#refused.delete(tenantId);
       this.#doubted.delete(tenantId);
     }
     if (at !== undefined && this.#happened.length < measuredEvents) this.#happened.push(at);
-    void this.compare();
+    this.#compareSoon();
+  }
+
+  /** At once, unless the list was asked for a moment ago: a burst of events is no burst of requests. */
+  #compareSoon(): void {
+    if (this.#soon || this.#stopped.signal.aborted) return;
+    const pause = this.#askedAt + betweenEvents - performance.now();
+    if (pause <= 0) {
+      void this.compare();
+      return;
+    }
+    this.#soon = setTimeout(() => {
+      this.#soon = undefined;
+      void this.compare();
+    }, pause);
   }
 
   async #keepComparing(): Promise<void> {
@@ -165,6 +205,7 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
     const happened = this.#happened;
     this.#saidGone = new Set();
     this.#happened = [];
+    this.#askedAt = performance.now();
     let listed: Set<TenantId>;
     try {
       listed = new Set(await this.#source.listActive(this.#stopped.signal));
@@ -182,7 +223,7 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
     if (this.#stopped.signal.aborted) return;
     this.#comparedAt = Date.now();
     this.#refuseDoubted();
-    this.#apply(this.#believable(listed, saidGone));
+    this.#apply(this.#believable(listed, saidGone), saidGone);
     this.#metrics?.tenantsKnown.set(this.#active.size);
     this.#metrics?.listComparedAt.setToCurrentTime();
     // The two clocks need not agree to the millisecond.
@@ -190,17 +231,24 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   }
 
   #refuseDoubted(): void {
-    for (const tenantId of this.#doubted) {
-      this.#log.warn({ tenantId }, 'the Tenant Manager refuses the tenant’s configuration: it is not served');
-      this.#refused.add(tenantId);
+    for (const [tenantId, code] of this.#doubted) {
+      this.#log.warn({ tenantId, code }, 'the tenant’s configuration is refused: it is not served');
+      this.#refused.set(tenantId, code);
       this.#remove(tenantId);
     }
     this.#doubted.clear();
   }
 
-  #apply(listed: ReadonlySet<TenantId>): void {
-    for (const tenantId of this.#refused) if (!listed.has(tenantId)) this.#refused.delete(tenantId);
-    for (const tenantId of this.#active) if (!listed.has(tenantId)) this.#remove(tenantId);
+  #apply(listed: ReadonlySet<TenantId>, saidGone: ReadonlySet<TenantId>): void {
+    for (const tenantId of this.#refused.keys()) if (!listed.has(tenantId)) this.#refused.delete(tenantId);
+    const missing = new Set<TenantId>();
+    for (const tenantId of this.#active) {
+      if (listed.has(tenantId)) continue;
+      // Two who know say so; an empty list that is believed has been looked at for long enough.
+      if (saidGone.has(tenantId) || listed.size === 0) this.#remove(tenantId);
+      else missing.add(tenantId);
+    }
+    this.#missing.look(missing);
     for (const tenantId of listed) {
       if (this.#active.has(tenantId) || this.#refused.has(tenantId)) continue;
       this.#active.add(tenantId);
@@ -211,6 +259,7 @@ export class TenantDirectory extends EventEmitter<DirectoryEvents> {
   #remove(tenantId: TenantId): void {
     if (!this.#active.delete(tenantId)) return;
     this.#source.forget(tenantId);
+    this.#metrics?.tenantsKnown.set(this.#active.size);
     this.emit('removed', tenantId);
   }
 

@@ -93,6 +93,11 @@ export class FleetShare extends EventEmitter<{ looked: [] }> {
     return (this.#others ?? []).every(({ eligible, settled }) => settled || !eligible);
   }
 
+  /** Whether no other process that does the same jobs is seen. */
+  get isAlone(): boolean {
+    return (this.#others ?? []).length === 0;
+  }
+
   get timing(): FleetTiming {
     return this.#options.timing;
   }

@@ -129,7 +129,7 @@ function readEvent(
   }
   const { event_type: type, payload, timestamp } = parsed.data;
   if (!isKnownType(type)) {
-    log.info({ type }, 'tenant events: dropped an unknown type');
+    log.info({ type: type.slice(0, 100) }, 'tenant events: dropped an unknown type');
     return dropped();
   }
   if (parsed.data.environment && environment && parsed.data.environment !== environment) return dropped();

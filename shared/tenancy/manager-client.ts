@@ -7,8 +7,10 @@ import { newTraceContext } from '../observability/trace-context.ts';
 import { ConfigCache } from './config-cache.ts';
 import { type BreakerState, ManagerBreaker } from './manager-breaker.ts';
 import { type ManagerAnswer, type ManagerCall, performCall } from './manager-call.ts';
-import { tenantConfigFrom } from './tenant-config.ts';
+import { forbidsServing } from './manager-refusals.ts';
+import { type TenantConfig, tenantConfigFrom } from './tenant-config.ts';
 import { canonicalTenantId, type TenantId, tryCanonicalTenantId } from './tenant-id.ts';
+import { isSameVhost, VhostOwners } from './vhost-owners.ts';
 import { activeTenantsAnswer, connectionsAnswer, service } from './wire.ts';
 
 export interface NewTenant {
@@ -52,7 +54,7 @@ const associationAnswer = z.object({ serviceName: z.string(), status: z.string()
 
 /**
  * Speaks the Tenant Manager's HTTP contract. Calls throw MatcherError `TENANT_MANAGER_UNAVAILABLE`, `TENANT_MANAGER_REFUSED`; about a tenant
- * also `TENANT_NOT_FOUND`, `TENANT_SUSPENDED` ({@link TenantSuspended}, which says in which way).
+ * also `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, whose message says in which way, and `VHOST_OF_ANOTHER_TENANT`.
  *
  * What workers ask (the list, configurations) goes through one circuit breaker. Administration does not: somebody waits for its answer, will
  * see the failure, and may be about to repair what opened the breaker.
@@ -106,11 +108,43 @@ export function createTenantManagerClient(settings: Settings, { log, metrics }: 
   const tenantPath = (tenantId: TenantId) => `/v1/tenants/${encodeURIComponent(tenantId)}`;
   const associationPath = (tenantId: TenantId) => `${tenantPath(tenantId)}/associations/${service}`;
 
-  const configs = new ConfigCache(
-    async (tenantId) => {
-      const path = `${associationPath(tenantId)}/connections`;
+  const owners = new VhostOwners();
+
+  /** The configuration as the Tenant Manager has it, whoever else may have the same. */
+  async function askConfig(tenantId: TenantId): Promise<TenantConfig> {
+    const path = `${associationPath(tenantId)}/connections`;
+    try {
       const answer = await ask({ name: 'connections', method: 'GET', path, tenantId, answer: connectionsAnswer });
       return tenantConfigFrom(answer, tenantId, settings);
+    } catch (error) {
+      if (forbidsServing(error)) owners.leave(tenantId);
+      throw error;
+    }
+  }
+
+  /** Looks whether a vhost's owner still has it: it may have moved away, or be gone. While nobody can say, the vhost stays its own. */
+  async function releaseVhost(owner: TenantId, { rabbitmq }: TenantConfig): Promise<void> {
+    try {
+      const theirs = await askConfig(owner);
+      if (!isSameVhost(theirs.rabbitmq, rabbitmq)) owners.leave(owner);
+    } catch {}
+  }
+
+  const configs = new ConfigCache(
+    async (tenantId) => {
+      const config = await askConfig(tenantId);
+      const owner = owners.otherThan(config);
+      if (owner !== undefined) await releaseVhost(owner, config);
+      try {
+        owners.settle(config);
+      } catch (error) {
+        log?.warn(
+          { tenantId, code: errorCode(error), reason: errorMessage(error) },
+          'a tenant has no vhost of its own',
+        );
+        throw error;
+      }
+      return config;
     },
     { ttlMs: settings.MULTI_TENANT_CACHE_TTL_SEC * 1000, metrics },
   );

@@ -16,26 +16,34 @@ export interface RefusableCall {
 const maxShown = 300;
 
 /** The codes of answers that are about the tenant itself; every other error leaves open what is true of it. */
-const tenantCodes = new Set(['TENANT_NOT_FOUND', 'TENANT_SUSPENDED', 'SERVICE_NOT_CONFIGURED']);
+const tenantCodes = new Set([
+  'TENANT_NOT_FOUND',
+  'TENANT_SUSPENDED',
+  'SERVICE_NOT_CONFIGURED',
+  'VHOST_OF_ANOTHER_TENANT',
+]);
+
+/** Of these, those with which a tenant that is being served is served no longer. A configuration that only makes no sense may be a mistake of the moment. */
+const forbidding = new Set(['TENANT_NOT_FOUND', 'TENANT_SUSPENDED', 'VHOST_OF_ANOTHER_TENANT']);
 
 /** Whether an error says that the tenant can't be served, and not only that nobody could say. */
 export function isAboutTenant(error: unknown): error is MatcherError {
   return error instanceof MatcherError && tenantCodes.has(error.code);
 }
 
-/** The tenant's service is suspended, purged or whatever else its Tenant Manager calls it. */
-export class TenantSuspended extends MatcherError {
-  readonly status: string;
+/** Whether an error says that the tenant must not be served, as against no answer or one that can't be used. */
+export function forbidsServing(error: unknown): error is MatcherError {
+  return error instanceof MatcherError && forbidding.has(error.code);
+}
 
-  constructor(status: string) {
-    super('TENANT_SUSPENDED', `The service is ${status} for this tenant`, {
-      remedy: 'not-now',
-      ...(status === 'purged'
-        ? { hint: 'Its data is gone; associating the service anew begins with an empty one.' }
-        : {}),
-    });
-    this.status = status;
-  }
+/** @param status what the tenant's service is: suspended, purged or whatever else its Tenant Manager calls it. */
+function suspended(status: string): MatcherError {
+  return new MatcherError('TENANT_SUSPENDED', `The service is ${status} for this tenant`, {
+    remedy: 'not-now',
+    ...(status === 'purged'
+      ? { hint: 'Its data is gone; associating the service anew begins with an empty one.' }
+      : {}),
+  });
 }
 
 /**
@@ -79,7 +87,7 @@ export function refusalOf(
     const message = `The Tenant Manager knows no such tenant or service${said}`;
     return new MatcherError('TENANT_NOT_FOUND', message, { remedy: 'not-now' });
   }
-  if (status === 403 && body?.status) return new TenantSuspended(shown(body.status));
+  if (status === 403 && body?.status) return suspended(shown(body.status));
   if (status === 401 || status === 403) return refused('denies access', 'Check MULTI_TENANT_SERVICE_API_KEY.');
   if (status === 409 && call.method === 'POST' && !call.extension)
     return new MatcherError('ALREADY_EXISTS', `It exists already${said}`);

@@ -4,8 +4,8 @@ import { errorCode, errorMessage } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import { Slots } from '../slots.ts';
-import { isRefusal, type TenantDirectory } from './directory.ts';
-import { isAboutTenant } from './manager-refusals.ts';
+import type { TenantDirectory } from './directory.ts';
+import { forbidsServing, isAboutTenant } from './manager-refusals.ts';
 import { visitSpread } from './spread.ts';
 import type { TenantConfig } from './tenant-config.ts';
 import type { TenantId } from './tenant-id.ts';
@@ -73,7 +73,12 @@ export class TenantRefresher {
   start(): void {
     this.#stopVisits = visitSpread(
       this.#intervalMs,
-      () => this.#concerned(),
+      () => {
+        const concerned = new Set(this.#concerned());
+        // Whoever was left to other processes has nothing open here any more, and was not removed.
+        for (const tenantId of this.#answers.keys()) if (!concerned.has(tenantId)) this.#answers.delete(tenantId);
+        return concerned;
+      },
       (tenantId) => this.#ask(tenantId),
     );
   }
@@ -118,7 +123,7 @@ export class TenantRefresher {
   *#concerned(): Iterable<TenantId> {
     const seen = new Set<TenantId>();
     const { directory, open } = this.#parts;
-    for (const tenants of [...open.map((one) => one.tenants()), directory.refused]) {
+    for (const tenants of [...open.map((one) => one.tenants()), directory.refused.keys()]) {
       for (const tenantId of tenants) {
         if (seen.has(tenantId)) continue;
         seen.add(tenantId);
@@ -159,10 +164,10 @@ export class TenantRefresher {
       config = await source.refresh(tenantId);
     } catch (error) {
       if (this.#stopped.signal.aborted) return;
-      const gone = isRefusal(error);
+      const gone = forbidsServing(error);
       metrics?.refreshes.inc({ result: gone ? 'gone' : 'failed' });
       // Without an answer everybody goes on with what is known.
-      if (gone) directory.refuse(tenantId);
+      if (gone) directory.refuse(tenantId, error.code);
       else if (isAboutTenant(error)) {
         log.warn({ tenantId, code: error.code, reason: error.message }, 'the tenant’s new configuration can’t be used');
       } else log.debug({ tenantId, code: errorCode(error), reason: errorMessage(error) }, 'no answer to a refresh');

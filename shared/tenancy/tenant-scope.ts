@@ -3,9 +3,8 @@ import type { Redis } from 'ioredis';
 import type { Settings } from '../config/variables.ts';
 import { type TenantObjects, tenantObjects } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
-import { statementTimeoutOf } from '../postgres/connection-options.ts';
-import { type TenantDatabase, tenantDatabase } from '../postgres/tenant-database.ts';
-import type { TenantPools } from '../postgres/tenant-pools.ts';
+import type { TenantDatabase } from '../postgres/tenant-database.ts';
+import type { PoolLease, TenantPools } from '../postgres/tenant-pools.ts';
 import { type TenantRedis, tenantRedis } from '../redis/tenant-redis.ts';
 import { keySpaceOf } from './key-space.ts';
 import type { TenantId } from './tenant-id.ts';
@@ -43,20 +42,39 @@ export interface LeasedScope {
   release(): void;
 }
 
+type Reach = Readonly<Pick<TenantScope, 'objects' | 'redis'>>;
+
+/** What is the same in every scope over a pool is made once, with the pool's database. */
+const reaches = new WeakMap<TenantDatabase, Reach>();
+
+/** @throws MatcherError `TENANT_REQUIRED` */
+function reachOf({ s3, redis, settings }: ScopeParts, tenantId: TenantId, { db, release }: PoolLease): Reach {
+  let reach = reaches.get(db);
+  if (!reach) {
+    try {
+      const space = keySpaceOf(settings, tenantId);
+      reach = {
+        objects: Object.freeze(tenantObjects(s3, settings, space)),
+        redis: Object.freeze(tenantRedis(redis, space)),
+      };
+    } catch (error) {
+      release();
+      throw error;
+    }
+    reaches.set(db, reach);
+  }
+  return reach;
+}
+
 export async function leaseScope(
   parts: ScopeParts,
   tenantId: TenantId,
   publish: TenantScope['publish'],
   log: Logger,
 ): Promise<LeasedScope> {
-  const { pools, settings } = parts;
-  const space = keySpaceOf(settings, tenantId);
-  const [objects, redis] = [tenantObjects(parts.s3, settings, space), tenantRedis(parts.redis, space)];
-  const lease = await pools.lease(tenantId);
-  const { config, replica } = lease;
-  const db = tenantDatabase(lease.pool, lease.transactions, statementTimeoutOf(config.limits, settings));
-  const snapshot: TenantScope['snapshot'] = (work, signal) =>
-    replica ? replica.snapshot(db, work, signal) : db.snapshot(work, signal);
+  const lease = await parts.pools.lease(tenantId);
+  const { db, snapshot, config, release } = lease;
+  const { objects, redis } = reachOf(parts, tenantId, lease);
   const scope: TenantScope = Object.freeze({
     tenantId,
     slug: config.slug,
@@ -67,5 +85,5 @@ export async function leaseScope(
     publish,
     log,
   });
-  return { scope, release: lease.release };
+  return { scope, release };
 }

@@ -18,7 +18,7 @@ export interface TenantSource {
    * Where the tenant's database and vhost are; may answer from a cache. A tenant that is known goes on being known while the Tenant Manager
    * can't say anything about it.
    *
-   * @throws MatcherError `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `SERVICE_NOT_CONFIGURED`, which may be some seconds old unless the
+   * @throws MatcherError `TENANT_NOT_FOUND`, `TENANT_SUSPENDED`, `SERVICE_NOT_CONFIGURED`, `VHOST_OF_ANOTHER_TENANT`, which may be some seconds old unless the
    *   tenant was forgotten or refreshed; `TENANT_MANAGER_UNAVAILABLE`, `TENANT_MANAGER_REFUSED` when nothing is known.
    */
   config(tenantId: TenantId): Promise<TenantConfig>;

@@ -7,13 +7,30 @@ import { z } from 'zod';
 
 export const service = 'matcher';
 
+/**
+ * Characters that do something instead of being seen: they end lines, move a terminal's cursor, or turn the direction of what follows them. No name
+ * that is logged or shown may hold one.
+ */
+export const unseen = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u;
+const allUnseen = new RegExp(unseen, 'gu');
+
+/** Something that is taken as it is, such as a password. */
 const text = z.string().min(1);
+/** Something that is a part of addresses, log lines or error texts, and must be what it looks like. */
+const name = text.refine((value) => !unseen.test(value) && value.isWellFormed(), 'holds characters that nobody sees');
+/** Something that is only shown. */
+const label = z.string().transform((value) => value.toWellFormed().replace(allUnseen, '\ufffd'));
 const port = z.coerce.number().int().min(1).max(65_535);
 /** Servers written in Go send the zero value of what is not set. */
-const optionalText = z
-  .string()
-  .nullish()
-  .transform((value) => value || undefined);
+const optional = <S extends z.ZodType<string>>(schema: S) =>
+  z
+    .literal('')
+    .or(schema)
+    .nullish()
+    .transform((value) => value || undefined);
+const optionalText = optional(text);
+const optionalName = optional(name);
+const optionalLabel = optional(label);
 const optionalCount = z
   .number()
   .int()
@@ -21,13 +38,13 @@ const optionalCount = z
   .transform((value) => (value && value > 0 ? value : undefined));
 
 const postgresql = z.object({
-  host: text,
+  host: name,
   port,
-  database: text,
-  username: text,
+  database: name,
+  username: name,
   password: text,
-  schema: optionalText,
-  sslmode: optionalText,
+  schema: optionalName,
+  sslmode: optionalName,
   sslrootcert: optionalText,
   sslcert: optionalText,
   sslkey: optionalText,
@@ -36,13 +53,13 @@ const postgresql = z.object({
 /** Nothing that is wrong with the replica may keep a tenant from its primary: it is found out when the replica is used. */
 const postgresqlReplica = z
   .object({
-    host: text,
+    host: name,
     port: port.catch(5432),
-    database: z.string().nullish(),
-    username: z.string().nullish(),
-    password: z.string().nullish(),
-    schema: optionalText,
-    sslmode: optionalText,
+    database: optionalName,
+    username: optionalName,
+    password: optionalText,
+    schema: optionalName,
+    sslmode: optionalName,
     sslrootcert: optionalText,
     sslcert: optionalText,
     sslkey: optionalText,
@@ -52,10 +69,10 @@ const postgresqlReplica = z
 
 /** A vhost and how to get into it. */
 export const rabbitmqModule = z.object({
-  host: text,
+  host: name,
   port,
-  vhost: text,
-  username: text,
+  vhost: name,
+  username: name,
   password: text,
   tls: z.boolean().nullish(),
   tlsCAFile: optionalText,
@@ -82,11 +99,11 @@ export type DatabaseModule = z.infer<typeof databaseModule>;
  */
 export const connectionsAnswer = z.object({
   id: text,
-  tenantSlug: z.string(),
-  tenantName: optionalText,
-  service: optionalText,
-  status: optionalText,
-  isolationMode: optionalText,
+  tenantSlug: label,
+  tenantName: optionalLabel,
+  service: optionalLabel,
+  status: optionalLabel,
+  isolationMode: optionalLabel,
   databases: z.record(z.string(), z.unknown()).nullish(),
   messaging: z.object({ rabbitmq: z.unknown() }).nullish(),
   rabbitmq: z.record(z.string(), z.unknown()).nullish(),
@@ -95,7 +112,7 @@ export const connectionsAnswer = z.object({
 export type ConnectionsAnswer = z.infer<typeof connectionsAnswer>;
 
 /** `GET /v1/tenants/active?service={service}` */
-const activeTenant = z.object({ id: text, name: z.string().nullish(), status: z.string().nullish() });
+const activeTenant = z.object({ id: text, name: label.nullish(), status: label.nullish() });
 /** One entry that can't be read costs that one; when none can, it is no list. */
 export const activeTenantsAnswer = z.array(z.unknown()).transform((entries, context) => {
   const read = entries.map((entry) => activeTenant.safeParse(entry));
@@ -111,9 +128,9 @@ export const activeTenantsAnswer = z.array(z.unknown()).transform((entries, cont
 
 /** The body of a refusal; a `status` in a 403 says that the tenant's service is suspended or purged, whatever else is in it. */
 export const refusal = z.object({
-  code: optionalText.catch(undefined),
-  error: optionalText.catch(undefined),
-  status: optionalText.catch(undefined),
+  code: optionalLabel.catch(undefined),
+  error: optionalLabel.catch(undefined),
+  status: optionalLabel.catch(undefined),
 });
 
 export const lifecycleEventTypes = [
@@ -133,17 +150,14 @@ export const lifecycleEventTypes = [
 ] as const;
 export type LifecycleEventType = (typeof lifecycleEventTypes)[number];
 
-/** The envelope of a lifecycle event. */
+/** What of a lifecycle event's envelope is used. */
 export const lifecycleEvent = z.object({
-  event_id: z.string().nullish(),
-  event_type: text,
+  event_type: name,
   timestamp: z.string().nullish(),
   tenant_id: text,
-  tenant_slug: z.string().nullish(),
   environment: z.string().nullish(),
   payload: z.object({ service_name: z.string().nullish() }).loose().nullish(),
 });
-export type LifecycleEvent = z.infer<typeof lifecycleEvent>;
 
 /** The Pub/Sub channel of one deployment's events, with the colon at its end. */
 export function lifecycleChannel(environment: string): string {

@@ -22,6 +22,11 @@ export function median(values: readonly number[]): number {
   return ((sorted[Math.ceil(middle) - 1] as number) + (sorted[Math.floor(middle)] as number)) / 2;
 }
 
+/** The smallest value that at least this part of all is not above. */
+export function percentile(values: readonly number[], part: number): number {
+  return values.toSorted((a, b) => a - b)[Math.ceil(values.length * part) - 1] as number;
+}
+
 export function rounded(value: number, digits = 3): number {
   return Number(value.toFixed(digits));
 }

@@ -1,16 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { loadSettings } from '@matcher/shared/config/load.ts';
 import { openJobClient } from '@matcher/shared/jobs/client.ts';
 import { createLog } from '@matcher/shared/observability/log.ts';
 import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { simpleContext } from '../support/contexts.ts';
 import { until } from '../support/fleet.ts';
-import { asAdministrator, type Fixture, startFixture, tenantManagerEnv } from '../support/tenant-manager.ts';
+import { asAdministrator } from '../support/tenant-manager.ts';
+import { type BenchFleet, startBenchFleet } from './fleet.ts';
 import { median, report, rounded } from './report.ts';
 
 /**
@@ -24,13 +19,12 @@ const newcomers = 5;
 
 const log = createLog({ ENV_NAME: 'bench', LOG_LEVEL: 'warn' }, 'bench');
 const say = (line: string) => void process.stderr.write(`${line}\n`);
-const children: ChildProcess[] = [];
 
-const few = await deployment();
+const few = await startBenchFleet();
 const onlyWorking = await measure(few, working);
 await few.close();
 
-const all = await deployment();
+const all = await startBenchFleet();
 const knowsMany = await measure(all, many);
 const arrivals = await arrivalTimes(all);
 await all.close();
@@ -56,45 +50,8 @@ report(['', 'worker that works for all', 'worker that knows many'], rows, {
   eventToFirstJobMs: { median: rounded(median(arrivals), 0), slowest: rounded(Math.max(...arrivals), 0) },
 });
 
-interface Deployment {
-  manager: Fixture;
-  environment: NodeJS.ProcessEnv;
-  close(): Promise<void>;
-}
-
-/** A Tenant Manager of its own. Tenants share a database, each with a schema: a thousand databases would only measure PostgreSQL. */
-async function deployment(): Promise<Deployment> {
-  const database = `bench_${randomBytes(6).toString('hex')}`;
-  const administrator = loadSettings('tenant-manager', tenantManagerEnv());
-  await asAdministrator(administrator, `CREATE DATABASE ${database}`);
-  const manager = await startFixture({ POSTGRES_DB: database, LOG_LEVEL: 'warn' });
-  const [host, port] = (process.env.REDIS_HOST ?? '').split(':');
-  return {
-    manager,
-    environment: {
-      ...process.env,
-      MULTI_TENANT_ENABLED: 'true',
-      MULTI_TENANT_URL: manager.address,
-      MULTI_TENANT_SERVICE_API_KEY: manager.settings.MULTI_TENANT_SERVICE_API_KEY,
-      MULTI_TENANT_ENVIRONMENT: manager.settings.MULTI_TENANT_ENVIRONMENT,
-      MULTI_TENANT_REDIS_HOST: host,
-      MULTI_TENANT_REDIS_PORT: port,
-      SERVER_ADDRESS: '127.0.0.1:0',
-      LOG_LEVEL: 'info',
-    },
-    async close() {
-      for (const child of children.splice(0)) {
-        child.kill('SIGTERM');
-        await once(child, 'exit');
-      }
-      await manager.close();
-      await asAdministrator(administrator, `DROP DATABASE ${database} WITH (FORCE)`);
-    },
-  };
-}
-
 /** Onboards `known` tenants, starts a worker, has it do one job for each of the working ones, and looks at it when it is at rest. */
-async function measure(at: Deployment, known: number) {
+async function measure(at: BenchFleet, known: number) {
   const ids: string[] = [];
   const begin = performance.now();
   const onboard = async () => {
@@ -106,7 +63,7 @@ async function measure(at: Deployment, known: number) {
   };
   await Promise.all(Array.from({ length: 4 }, onboard));
   const started = performance.now();
-  const worker = await startMatchingWorker(at);
+  const worker = await at.worker('workers/matching/main.ts');
   await until(async () => (await worker.ready()).tenants.consuming === known);
   const readySec = (performance.now() - started) / 1000;
   say(`consumes ${known} tenants after ${readySec.toFixed(1)} s`);
@@ -128,7 +85,7 @@ async function measure(at: Deployment, known: number) {
 }
 
 /** For tenants that come one after the other: milliseconds from their event until their first job is done. */
-async function arrivalTimes(at: Deployment): Promise<number[]> {
+async function arrivalTimes(at: BenchFleet): Promise<number[]> {
   const times: number[] = [];
   for (let n = 0; n < newcomers; n++) {
     const { tenantId } = await at.manager.onboard(undefined, 'schema');
@@ -140,36 +97,10 @@ async function arrivalTimes(at: Deployment): Promise<number[]> {
   return times;
 }
 
-async function firstJob(at: Deployment, id: string): Promise<void> {
-  const settings = loadSettings('publisher', at.environment);
-  const client = await openJobClient({ settings, tenantId: canonicalTenantId(id), log });
+async function firstJob(at: BenchFleet, id: string): Promise<void> {
+  const client = await openJobClient({ settings: at.settings, tenantId: canonicalTenantId(id), log });
   const job = await client.publish('context.apply', { version: 1, context: simpleContext() });
   const end = await client.follow(job);
   if (end.state !== 'SUCCEEDED') throw new Error(`the job failed: ${JSON.stringify(end)}`);
   await client.close();
-}
-
-async function startMatchingWorker({ environment }: Deployment) {
-  const main = resolve(import.meta.dirname, '../../workers/matching/main.ts');
-  const child = spawn(process.execPath, [main], { env: environment, stdio: ['ignore', 'pipe', 'inherit'] });
-  children.push(child);
-  let port = 0;
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    const entry = JSON.parse(line);
-    if (entry.msg === 'started') port = entry.port;
-    if (entry.level === 'error') say(line);
-  });
-  await until(() => port > 0);
-  return {
-    async ready() {
-      const answer = await fetch(`http://127.0.0.1:${port}/ready`);
-      return (await answer.json()) as { tenants: { consuming: number } };
-    },
-    /** The figures without labels, by name. */
-    async metrics(): Promise<(name: string) => number> {
-      const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-      const figures = new Map([...text.matchAll(/^(\w+) (\S+)$/gm)].map(([, name, value]) => [name, Number(value)]));
-      return (name) => figures.get(name) ?? Number.NaN;
-    },
-  };
 }

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { jobQueue } from '@matcher/shared/rabbitmq/topology.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadPairs, simpleContext } from '../support/contexts.ts';
 import { startFleet, type TestFleet, type TestTenant, until } from '../support/fleet.ts';
 import { type ManagerProxy, startManagerProxy } from '../support/manager-proxy.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { openVhost } from '../support/tenant-manager.ts';
 
 let fleet: TestFleet;
 let manager: ManagerProxy;
@@ -61,7 +63,30 @@ test('a database that refuses connections burns none of its jobs’ attempts', a
   expect(await other.done('matching.run', { version: 1, context: 'bank' })).toMatchObject({ matched: 0 });
   database.mode = 'forward';
   expect(await struck.client.follow(id)).toMatchObject({ state: 'SUCCEEDED' });
-  expect(await struck.query('SELECT attempt FROM jobs WHERE id = $1', [id])).toEqual([{ attempt: 1 }]);
+  expect(await struck.query('SELECT attempt, deaths FROM jobs WHERE id = $1', [id])).toEqual([
+    { attempt: 1, deaths: 0 },
+  ]);
+});
+
+test('jobs of a tenant whose database is away stay in their queue; once it answers they are done, none was charged', async () => {
+  const connection = await openVhost(struck.config.rabbitmq);
+  const channel = await connection.createChannel();
+  database.mode = 'refuse';
+  database.cut();
+  const jobs = await Promise.all(
+    Array.from({ length: 30 }, () => struck.client.publish('matching.run', { version: 1, context: 'bank' })),
+  );
+  const queue = () => channel.checkQueue(jobQueue('matching.run'));
+  await until(async () => (await queue()).consumerCount === 0);
+  // What had come in goes back; the rest was never taken.
+  await until(async () => (await queue()).messageCount >= 28);
+  database.mode = 'forward';
+  for (const id of jobs) expect((await struck.client.follow(id)).state).toBe('SUCCEEDED');
+  expect((await queue()).consumerCount).toBe(1);
+  expect(await struck.query('SELECT DISTINCT attempt, deaths FROM jobs WHERE id = ANY($1)', [jobs])).toEqual([
+    { attempt: 1, deaths: 0 },
+  ]);
+  await connection.close();
 });
 
 test('connections cut in the middle of a run: the job is tried again and done once', async () => {
@@ -73,7 +98,9 @@ test('connections cut in the middle of a run: the job is tried again and done on
   database.cut('reset');
   await holder.release();
   expect(await struck.client.follow(id)).toMatchObject({ state: 'SUCCEEDED', result: { matched: 10 } });
-  expect(await struck.query('SELECT attempt FROM jobs WHERE id = $1', [id])).toEqual([{ attempt: 1 }]);
+  expect(await struck.query('SELECT attempt, deaths FROM jobs WHERE id = $1', [id])).toEqual([
+    { attempt: 1, deaths: 0 },
+  ]);
   expect(await struck.query('SELECT count(*)::int AS items FROM match_items')).toEqual([{ items: 60 }]);
 });
 

@@ -45,7 +45,7 @@ function cutEvents(): void {
   events.cut();
 }
 
-test('a thousand events lost: a fleet of a thousand tenants is right within one comparison interval', async () => {
+test('a thousand events lost: a fleet of a thousand tenants knows of it within one comparison interval', async () => {
   const server = await startContractServer();
   const environment = `test-${newTenantId()}`;
   const before = Array.from({ length: 1000 }, () => newTenantId());
@@ -78,12 +78,18 @@ test('a thousand events lost: a fleet of a thousand tenants is right within one 
     ...come.map((id) => announce(id, 'tenant.service.associated')),
   ]);
   expect(heard.every((receivers) => receivers === 0)).toBe(true);
-  for (const id of gone) server.active.delete(id);
+  const suspended = { status: 403, body: { code: '0131', error: 'suspended', status: 'suspended' } };
+  for (const id of gone) {
+    server.active.delete(id);
+    server.answers.set(id, suspended);
+  }
   for (const id of come) server.active.add(id);
   const changed = performance.now();
   const right = [...server.active].toSorted();
   await until(() => come.some((id) => directory.active.has(id)));
   expect(performance.now() - changed).toBeLessThan(withinInterval);
+  // Each of those that the list lacks is asked for by itself first, a few at a time.
+  await until(() => directory.active.size === right.length);
   expect([...directory.active].toSorted()).toEqual(right);
   await directory.stop();
   await server.close();

@@ -45,7 +45,7 @@ test('whoever waits no longer is told that the job goes on, and how to look at i
     const { error } = JSON.parse(tooLong.stdout);
     expect(error).toMatchObject({
       code: 'WAIT_TIMEOUT',
-      hint: `See how it is: matcher job ${error.jobIds[0]} --tenant ${id}`,
+      hint: `See how it is: matcher jobs show ${error.jobIds[0]} --tenant ${id}`,
     });
 
     const interrupt = new AbortController();
@@ -58,10 +58,10 @@ test('whoever waits no longer is told that the job goes on, and how to look at i
       /what was published goes on: apply \(job [0-9a-f-]{36}\) \[INTERRUPTED\]\nSee how it is/,
     );
 
-    const unknown = await matcher(['job', error.jobIds[0], '--tenant', id]);
+    const unknown = await matcher(['jobs', 'show', error.jobIds[0], '--tenant', id]);
     expect(unknown).toMatchObject({ status: 1, stderr: expect.stringContaining('[JOB_NOT_FOUND]') });
     await idle.worker();
-    const done = await matcher(['job', error.jobIds[0], '--tenant', id, '--wait', '--json']);
+    const done = await matcher(['jobs', 'show', error.jobIds[0], '--tenant', id, '--wait', '--json']);
     expect(JSON.parse(done.stdout)).toMatchObject({ state: 'SUCCEEDED', result: { context: 'bank' } });
   } finally {
     await idle.close();

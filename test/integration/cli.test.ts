@@ -90,6 +90,16 @@ describe('a command line that is not understood: status 2, one message, and noth
       'none.csv does not exist',
     ],
     ['a file whose format is unknown', ['ingest', 'none.xls', ...tenant, ...context, '--source', 's'], 'add --format'],
+    ['a state that is none', ['jobs', 'list', ...tenant, '--state', 'DONE'], 'Allowed choices are WAITING'],
+    ['a job type that is none', ['jobs', 'list', ...tenant, '--type', 'job'], 'Allowed choices are context.apply'],
+    ['a time that is no duration', ['jobs', 'list', ...tenant, '--since', 'yesterday'], 'a time such as 90s'],
+    ['what can be no job', ['cancel', 'no job', ...tenant], '"no job" is no job id'],
+    ['nobody’s dead letters', ['dead', 'drop', '--yes'], '--tenant ID is required'],
+    [
+      'an idempotency key with a space',
+      ['match', ...tenant, ...context, '--idempotency-key', 'run of july'],
+      '1 to 255 printable ASCII characters',
+    ],
     ['neither file nor key', ['ingest', ...tenant, ...context, '--source', 's'], 'a FILE or --object-key KEY'],
     [
       'a key that leads out of the tenant’s part',
@@ -174,7 +184,13 @@ test.each([
   'ingest',
   'match',
   'export',
-  'job',
+  'jobs list',
+  'jobs show',
+  'cancel',
+  'dead list',
+  'dead show',
+  'dead replay',
+  'dead drop',
   'reconcile',
 ])('%s has a help with an example, on standard output and with status 0', async (command) => {
   const { status, stdout, stderr } = await matcher([...command.split(' '), '--help']);

@@ -5,7 +5,7 @@ import { memberExchange } from '@matcher/shared/process/fleet-members.ts';
 import { createRedis } from '@matcher/shared/redis/tenant-redis.ts';
 import type { FleetMember } from '@matcher/shared/tenancy/fleet-share.ts';
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { until } from '../support/fleet.ts';
 import { testLog } from '../support/test-log.ts';
 
@@ -67,3 +67,17 @@ test('what another version says is passed over, and hides nobody', async () => {
     await redis.multi().set(`${index}:${id}`, text, 'EX', 15).zadd(index, Date.now(), id).exec();
   expect(ids(await exchange(member('two')))).toEqual(['one', 'two']);
 });
+
+test.each([-86_400_000, 86_400_000])(
+  'a process whose clock is wrong by %i ms sees the others, is seen, and makes nobody vanish',
+  async (skew) => {
+    await exchange(member('right'));
+    const now = vi.spyOn(Date, 'now').mockImplementation(() => performance.timeOrigin + performance.now() + skew);
+    try {
+      expect(ids(await exchange(member('wrong')))).toEqual(['right', 'wrong']);
+    } finally {
+      now.mockRestore();
+    }
+    expect(ids(await exchange(member('right')))).toEqual(['right', 'wrong']);
+  },
+);

@@ -10,7 +10,7 @@ import {
 } from '@matcher/shared/process/fleet-registry.ts';
 import { createRedis } from '@matcher/shared/redis/tenant-redis.ts';
 import type { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { until } from '../support/fleet.ts';
 import { snapshot } from '../support/snapshots.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
@@ -62,9 +62,9 @@ test('a change is told at once, not at the next turn', async () => {
   const began = performance.now();
   const { snapshot: known, soon } = tell({ state: 'starting' });
   await until(async () => (await ids()).length === 1);
-  known.state = 'ready';
+  known.state = 'running';
   soon();
-  await until(async () => (await fleet()).processes[0]?.state === 'ready');
+  await until(async () => (await fleet()).processes[0]?.state === 'running');
   // The next turn is five seconds after the first.
   expect(performance.now() - began).toBeLessThan(5000);
 });
@@ -119,6 +119,16 @@ test('ids of processes that died long ago do not gather in the index', async () 
   const { snapshot: known } = tell();
   await until(async () => (await redis.zcard(index)) === 1);
   expect(await redis.zrange(index, 0, '-1')).toEqual([known.id]);
+});
+
+test('a process whose clock is wrong hides nobody', async () => {
+  const right = tell();
+  await until(async () => (await ids()).length === 1);
+  const now = vi.spyOn(Date, 'now').mockImplementation(() => performance.timeOrigin + performance.now() + 86_400_000);
+  const wrong = tell();
+  await until(async () => (await ids()).includes(wrong.snapshot.id));
+  now.mockRestore();
+  expect((await ids()).toSorted()).toEqual([right.snapshot.id, wrong.snapshot.id].toSorted());
 });
 
 test('a Redis that is away throws nothing; when it is back, the process is there again', async () => {

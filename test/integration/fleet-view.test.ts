@@ -134,7 +134,7 @@ describe('matcher tenants', () => {
     expect(processes[0]).toMatchObject({
       kind: 'worker',
       pid: process.pid,
-      state: 'ready',
+      state: 'running',
       reasons: [],
       breaker: 'closed',
       tenants: { consumed: 2, notConsumed: 0 },
@@ -146,7 +146,7 @@ describe('matcher tenants', () => {
     expect([status, stderr]).toEqual([0, '']);
     expect(stdout).toMatch(new RegExp(`^${acme.id} +Blue Harbour Ltd +active +worker 2 .* 1 +0 +0 +0$`, 'm'));
     expect(stdout).toMatch(new RegExp(`^${borealis.id} +Blue Harbour Ltd +active +worker 2 `, 'm'));
-    for (const { port } of workers) expect(stdout).toMatch(new RegExp(`^worker@.* 127.0.0.1:${port} +ready `, 'm'));
+    for (const { port } of workers) expect(stdout).toMatch(new RegExp(`^worker@.* 127.0.0.1:${port}+running `, 'm'));
     expect(stdout).toContain('2 tenants: 2 active. Jobs: 1 running, 0 waiting');
   });
 
@@ -295,7 +295,7 @@ test('single-tenant mode: the one tenant, the processes, and the job types that 
     await until(async () => (await ready(worker)).ready);
     const { tenants, processes, unworked, notes } = await until(async () => {
       const found = await tenantsDocument().catch(() => undefined);
-      return found?.processes[0]?.state === 'ready' && found;
+      return found?.processes[0]?.state === 'running' && found;
     });
     expect(tenants).toMatchObject([
       { id: '11111111111111111111111111111111', name: 'default', state: 'active', consumedBy: { solo: 1 } },

@@ -62,6 +62,38 @@ test('a failed job ends with its code, message and hint', async () => {
   });
 });
 
+test('a job that was cancelled before it began ends so, by its event and by its record', async () => {
+  const id = randomUUID();
+  await tenant.query('INSERT INTO job_cancellations (job_id) VALUES ($1)', [id]);
+  await tenant.client.publish('context.apply', apply, { id });
+  expect(await tenant.client.follow(id)).toEqual({ state: 'CANCELLED' });
+  expect(await withClient(false, (client) => client.follow(id))).toEqual({ state: 'CANCELLED' });
+});
+
+test('a repeated idempotency key: the second job is not done, and ends as the first did', async () => {
+  const publish = (idempotencyKey: string) => tenant.client.publish('context.apply', apply, { idempotencyKey });
+  const first = await publish('july');
+  const end = await tenant.client.follow<'context.apply'>(first);
+  const second = await publish('july');
+  expect(await tenant.client.follow(second)).toEqual({ ...end, duplicateOf: first });
+  expect(await tenant.client.read(second)).toMatchObject({ state: 'DUPLICATE', duplicate_of: first, attempt: 0 });
+  const other = await tenant.client.follow<'context.apply'>(await publish('august'));
+  if (end.state !== 'SUCCEEDED' || other.state !== 'SUCCEEDED') throw new Error('both should have succeeded');
+  expect(other.result.revision).toBe(end.result.revision + 1);
+});
+
+test('of two jobs with one key at the same time one is done, and both end the same', async () => {
+  const ids = await Promise.all(
+    [1, 2].map(() => tenant.client.publish('context.apply', apply, { idempotencyKey: 'both' })),
+  );
+  const ends = await Promise.all(ids.map((id) => tenant.client.follow(id)));
+  const { duplicateOf: _one, ...first } = ends[0] as (typeof ends)[number];
+  const { duplicateOf: _other, ...second } = ends[1] as (typeof ends)[number];
+  expect(first).toEqual(second);
+  const records = await tenant.query('SELECT state FROM jobs WHERE id = ANY($1) ORDER BY state', [ids]);
+  expect(records).toEqual([{ state: 'DUPLICATE' }, { state: 'SUCCEEDED' }]);
+});
+
 describe('without a worker', () => {
   let idle: TestFleet;
   beforeAll(async () => {
@@ -79,6 +111,11 @@ describe('without a worker', () => {
     await expect(
       client.publish('matching.run', { version: 1, context: 'bank' }, { id: 'no spaces' }),
     ).rejects.toMatchObject({ code: 'JOB_ID_INVALID' });
+    for (const idempotencyKey of ['', 'two words', 'x'.repeat(256), 'é']) {
+      await expect(
+        client.publish('matching.run', { version: 1, context: 'bank' }, { idempotencyKey }),
+      ).rejects.toMatchObject({ code: 'IDEMPOTENCY_KEY_INVALID' });
+    }
     await client.publish('context.apply', apply);
     const connection = await openVhost(config.rabbitmq);
     const channel = await connection.createChannel();

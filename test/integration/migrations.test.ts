@@ -1,8 +1,9 @@
 import { migrate } from '@matcher/shared/postgres/migrate.ts';
 import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
+import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import type { Client } from 'pg';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { openTestDatabases, type TestDatabases } from '../support/databases.ts';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { newTenantId, openTestDatabases, type TestDatabases } from '../support/databases.ts';
 import { until } from '../support/fleet.ts';
 
 let databases: TestDatabases;
@@ -26,7 +27,7 @@ function statements(client: Client): string[] {
   const sent: string[] = [];
   const query = client.query.bind(client) as (...args: unknown[]) => unknown;
   client.query = ((...args: unknown[]) => {
-    sent.push(String(args[0]));
+    sent.push(typeof args[0] === 'string' ? args[0] : (args[0] as { text: string }).text);
     return query(...args);
   }) as Client['query'];
   return sent;
@@ -46,10 +47,10 @@ test('eight processes that open a new database at the same time migrate it once,
 });
 
 test('opening a migrated database again costs one query and no transaction', async () => {
-  await migrate(await databases.connect(tenant));
+  await migrate(await databases.connect(tenant), tenant.tenantId);
   const client = await databases.connect(tenant);
   const sent = statements(client);
-  await migrate(client);
+  await migrate(client, tenant.tenantId);
   expect(sent).toHaveLength(1);
   expect(sent[0]).toMatch(/^SELECT/);
 });
@@ -104,15 +105,83 @@ test('a migration may take longer than a query may', async () => {
   expect((await client.query('SHOW statement_timeout')).rows).toEqual([{ statement_timeout: '1s' }]);
 });
 
-test('whoever waits for another’s migration waits no longer than a query may', async () => {
-  const holder = await databases.connect(tenant);
-  await holder.query('BEGIN; CREATE TABLE sources (id integer)');
-  const first = migrate(await databases.connect(tenant));
-  await until(async () => (await stuck()).length > 0);
-  const second = migrate(await databases.connect(tenant, { POSTGRES_QUERY_TIMEOUT_SEC: 1 }));
-  await expect(second).rejects.toThrow('statement timeout');
-  await holder.query('ROLLBACK');
-  await first;
+test.each([
+  ['the first', ''],
+  [
+    'a later one',
+    'CREATE TABLE schema_versions (version integer PRIMARY KEY, file text NOT NULL, applied_at timestamptz)',
+  ],
+])(
+  'whoever waits for another’s migration, %s, waits no longer than a query may wait for a lock, and its jobs wait',
+  async (_which, before) => {
+    const holder = await databases.connect(tenant);
+    await holder.query(before);
+    await holder.query('BEGIN; CREATE TABLE sources (id integer)');
+    const first = migrate(await databases.connect(tenant));
+    await until(async () => (await stuck()).length > 0);
+    const late = await databases.connect(tenant, { POSTGRES_QUERY_TIMEOUT_SEC: 1 });
+    await expect(migrate(late)).rejects.toMatchObject({ code: 'DATABASE_UNAVAILABLE', remedy: 'not-now' });
+    // Whoever comes later may have a schema that is as it should be, and only reads its version.
+    expect((await late.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    await holder.query('ROLLBACK');
+    await first;
+    await migrate(late);
+  },
+);
+
+test('somebody else of the same database can’t hold a migration up by a lock that is not on one of its tables', async () => {
+  const other = await databases.connect(tenant);
+  await other.query(
+    `SELECT pg_advisory_lock(key) FROM generate_series(1, 1000) key;
+     SELECT pg_advisory_lock(hashtextextended('migration of public', 0))`,
+  );
+  await migrate(await databases.connect(tenant, { POSTGRES_QUERY_TIMEOUT_SEC: 1 }));
+});
+
+describe('whose a database is', () => {
+  const owner = async () => (await (await databases.connect(tenant)).query('SELECT tenant_id FROM tenant')).rows;
+  const another = newTenantId();
+  const foreign = () => ({
+    code: 'DATABASE_OF_ANOTHER_TENANT',
+    remedy: 'not-now',
+    message: expect.stringContaining(tenant.tenantId),
+    hint: expect.stringContaining(another),
+  });
+
+  test('is written into it by its first tenant, and everybody else is turned away', async () => {
+    await migrate(await databases.connect(tenant), tenant.tenantId);
+    await migrate(await databases.connect(tenant), tenant.tenantId);
+    await expect(migrate(await databases.connect(tenant), another)).rejects.toMatchObject(foreign());
+    expect(await owner()).toEqual([{ tenant_id: tenant.tenantId }]);
+  });
+
+  test('is written into one that nobody has claimed so far', async () => {
+    await migrate(await databases.connect(tenant));
+    expect(await owner()).toEqual([]);
+    await migrate(await databases.connect(tenant), tenant.tenantId);
+    await expect(migrate(await databases.connect(tenant), another)).rejects.toMatchObject(foreign());
+  });
+
+  test('is decided once, also between two that come at the same time', async () => {
+    const tenants = [tenant.tenantId, another];
+    for (const first of [async () => {}, async () => migrate(await databases.connect(tenant))]) {
+      await first();
+      const clients = await Promise.all(tenants.map(() => databases.connect(tenant)));
+      const outcomes = await Promise.allSettled(clients.map((client, i) => migrate(client, tenants[i] as TenantId)));
+      expect(outcomes.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+      tenant = await databases.create();
+      tenants[0] = tenant.tenantId;
+    }
+  });
+
+  test('is looked at before a schema is brought up to date that is another’s', async () => {
+    const client = await databases.connect(tenant);
+    await migrate(client, tenant.tenantId);
+    await client.query('DELETE FROM schema_versions WHERE version = (SELECT max(version) FROM schema_versions)');
+    const sent = statements(client);
+    await expect(migrate(client, another)).rejects.toMatchObject(foreign());
+    expect(sent).toHaveLength(1);
+  });
 });
 
 /** The backends of the tenant's database that wait for another's transaction, for at least `ms`. */

@@ -126,13 +126,20 @@ describe('what belongs to a tenant, or might, is not touched:', () => {
     expect(await bucket.keys()).toEqual([...others, `${tenant}/uploads/bank.csv`].sort());
   });
 
-  test('a folder that could be that of a tenant who is gone, until somebody says that it is not', async () => {
-    await fill({ 'statements/bank.csv': 'x', 'uploads/bank.csv': 'x', 'no identifier/bank.csv': 'x' });
-    expect(await migrate()).toMatchObject({ moved: { objects: 2 }, undecidedFolders: ['statements/'] });
-    expect(await bucket.keys('statements/')).toEqual(['statements/bank.csv']);
-    expect(await migrate('--folder', 'statements/')).toMatchObject({ moved: { objects: 1 }, undecidedFolders: [] });
-    expect(await bucket.keys(`${tenant}/statements/`)).toHaveLength(1);
-  });
+  test.each(['statements/', 'no identifier/', '.backups/', 'Üb%25+/'])(
+    'a folder that is not the product’s own (%s), be it of a tenant who is gone or of another program, until it is named',
+    async (folder) => {
+      await fill({ [`${folder}bank.csv`]: 'x', 'uploads/bank.csv': 'x' });
+      const { stdout } = await matcher(args('--dry-run'));
+      expect(stdout).toContain(
+        `may be a tenant’s, or another program’s; --folder NAME moves one that is not:\n  ${folder}`,
+      );
+      expect(await migrate()).toMatchObject({ moved: { objects: 1 }, undecidedFolders: [folder] });
+      expect(await bucket.keys(folder)).toEqual([`${folder}bank.csv`]);
+      expect(await migrate('--folder', folder)).toMatchObject({ moved: { objects: 1 }, undecidedFolders: [] });
+      expect(await bucket.keys(`${tenant}/${folder}`)).toHaveLength(1);
+    },
+  );
 
   test('a tenant’s folder, when it is named by mistake', async () => {
     await fill({ [`${named}/bank.csv`]: 'of another' });
@@ -151,9 +158,8 @@ describe('what belongs to a tenant, or might, is not touched:', () => {
   });
 
   test('keys that no job can name are reported and stay', async () => {
+    const outside = ['../secret.csv', '/absolute.csv'];
     const foreign = [
-      '../secret.csv',
-      '/absolute.csv',
       'uploads//twice.csv',
       'uploads/./dot.csv',
       'uploads/..',
@@ -161,10 +167,11 @@ describe('what belongs to a tenant, or might, is not touched:', () => {
       'uploads/back\\slash.csv',
       'uploads/line\nend.csv',
     ];
-    await fill(Object.fromEntries([...foreign, 'uploads/bank.csv'].map((key) => [key, 'x'])));
-    const { moved, foreignKeys } = await migrate();
-    expect([moved.objects, foreignKeys.count, foreignKeys.keys.toSorted()]).toEqual([1, 8, foreign.toSorted()]);
-    expect(await bucket.keys()).toEqual([...foreign, `${tenant}/uploads/bank.csv`].sort());
+    await fill(Object.fromEntries([...outside, ...foreign, 'uploads/bank.csv'].map((key) => [key, 'x'])));
+    const { moved, foreignKeys, undecidedFolders } = await migrate();
+    expect([moved.objects, foreignKeys.count, foreignKeys.keys.toSorted()]).toEqual([1, 6, foreign.toSorted()]);
+    expect(undecidedFolders).toEqual(['../', '/']);
+    expect(await bucket.keys()).toEqual([...outside, ...foreign, `${tenant}/uploads/bank.csv`].sort());
   });
 });
 
@@ -259,17 +266,13 @@ describe('an object that is written while it is moved', () => {
 });
 
 test('a copy that has not the content of its object costs nothing: the source stays, the copy goes', async () => {
-  await fill({ 'uploads/bank.csv': 'content' });
-  let damaged = false;
-  const { status, document } = await intercepted(async ({ name }) => {
-    if (name === 'CopyObjectCommand') damaged = true;
-    // The first look at the copy.
-    if (name !== 'HeadObjectCommand' || !damaged) return;
-    damaged = false;
-    await bucket.put(`${tenant}/uploads/bank.csv`, 'CONTENT');
+  const another = `${newTenantId()}/bank.csv`;
+  await fill({ 'uploads/bank.csv': 'content', [another]: 'CONTENT' });
+  const { status, document } = await intercepted(async ({ name, input }) => {
+    if (name === 'CopyObjectCommand') input.CopySource = `${bucket.name}/${another}`;
   });
   expect([status, document.error.problems]).toMatchObject([1, [{ code: 'COPY_DAMAGED' }]]);
-  expect(await bucket.keys()).toEqual(['uploads/bank.csv']);
+  expect(await bucket.keys()).toEqual([another, 'uploads/bank.csv'].sort());
 });
 
 describe('a large object', () => {
@@ -324,6 +327,18 @@ describe('more objects than one page of a list has', () => {
     expect([status, document]).toMatchObject([0, { moved: { objects: 40 } }]);
     expect(await bucket.keys()).toEqual(keys.map((key) => `${tenant}/${key}`));
     expect(await bucket.text(`${tenant}/${keys.at(-1)}`)).toBe(keys.at(-1));
+  });
+
+  test('take four requests each, and many are under way at the same time', async () => {
+    const requests: string[] = [];
+    let [now, most] = [0, 0];
+    const { status } = await intercepted(async ({ name }) => {
+      requests.push(name);
+      if (name === 'CopyObjectCommand') most = Math.max(most, ++now);
+      if (name === 'DeleteObjectCommand') now--;
+    });
+    expect([status, requests.length]).toEqual([0, expect.toSatisfy((count) => count <= 4 * keys.length + 5)]);
+    expect(most).toBeGreaterThan(5);
   });
 
   test('stopped by Ctrl-C in the middle: each is at one of the two places at least, and the next run continues', async () => {

@@ -113,9 +113,10 @@ describe('/health and /ready', () => {
     expect(await (await get(port, '/health')).json()).toEqual({ status: 'ok' });
     expect(await (await get(port, '/ready?verbose')).json()).toEqual({
       ready: true,
-      state: 'ready',
+      state: 'running',
       reasons: [],
       tenants: { active: 0, share: 0, consuming: 0 },
+      refused: {},
       pools: { open: 0, leased: 0, waiting: 0 },
       breaker: 'closed',
       listComparedSecAgo: expect.any(Number),

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import { MatcherError } from '@matcher/shared/errors.ts';
+import type { Completion } from '@matcher/shared/jobs/definition.ts';
 import { createS3Client } from '@matcher/shared/objects/tenant-objects.ts';
 import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
 import { TenantPools } from '@matcher/shared/postgres/tenant-pools.ts';
@@ -21,6 +22,8 @@ describe.skipIf(!canStandby)('a tenant with a replica', () => {
   const settings = loadSettings('worker', { ...process.env, MULTI_TENANT_ENABLED: 'false' });
   const s3 = createS3Client(settings);
   const redis = new Redis({ lazyConnect: true });
+  /** The one whose the database is. */
+  const tenantId = newTenantId();
   let servers: Standby;
   const atEnd: (() => Promise<void>)[] = [];
 
@@ -44,7 +47,6 @@ describe.skipIf(!canStandby)('a tenant with a replica', () => {
 
   /** A scope of the tenant in pools of its own, so that what one test found out about the replica is not known in the next. */
   async function open(replica: PostgresTarget | undefined = servers.replica) {
-    const tenantId = newTenantId();
     const { replica: _none, ...single } = singleTenantConfig(settings);
     const config = { ...single, tenantId, postgres: servers.primary, ...(replica ? { replica } : {}) };
     const answer = async () => config;
@@ -74,7 +76,7 @@ describe.skipIf(!canStandby)('a tenant with a replica', () => {
   async function runExport({ scope, lines }: Awaited<ReturnType<typeof open>>) {
     const body = { version: 1, context: 'bank', report: 'MATCHED', format: 'CSV' } as const;
     const job = { id: randomUUID(), attempt: 1, body, signal: new AbortController().signal, progress() {} };
-    const complete = await exportRun.run(job, scope);
+    const complete = (await exportRun.run(job, scope)) as Completion<'export.run'>;
     const result = await scope.db.transaction(complete);
     return { result, log: JSON.parse(lines.find((line) => line.includes('"msg":"exported"')) ?? '{}') };
   }

@@ -130,14 +130,25 @@ test('who waits in vain is told what to do, in time, and its job is put off', as
 test('transactions keep to the tenant’s part, so that short statements always get through', async () => {
   const [a] = greedy();
   const pools = fixture.pools(2, {}, { ...budget, POSTGRES_MAX_OPEN_CONNS: '3' });
-  const { transactions } = await pools.lease(a.tenantId);
-  await transactions.acquire();
-  await transactions.acquire();
+  const { db } = await pools.lease(a.tenantId);
+  const { promise: enough, resolve: end } = Promise.withResolvers<void>();
+  let begun = 0;
+  const transact = (signal?: AbortSignal) =>
+    db.transaction(async () => {
+      begun++;
+      await enough;
+    }, signal);
+  const first = [transact(), transact()];
+  await until(() => begun === 2);
   const third = new AbortController();
-  const acquired = transactions.acquire(third.signal);
-  expect(await fixture.isPending(acquired)).toBe(true);
+  const waiting = transact(third.signal);
+  expect(await db.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  expect(await fixture.isPending(waiting)).toBe(true);
   third.abort(new Error('enough'));
-  await expect(acquired).rejects.toThrow('enough');
+  await expect(waiting).rejects.toThrow('enough');
+  end();
+  await Promise.all(first);
+  expect(begun).toBe(2);
 });
 
 test('connections that were refused or broken off do not count any more', async () => {

@@ -1,8 +1,7 @@
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import type { Settings } from '@matcher/shared/config/variables.ts';
 import { createLog } from '@matcher/shared/observability/log.ts';
-import { statementTimeoutOf } from '@matcher/shared/postgres/connection-options.ts';
-import { type TenantDatabase, tenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
+import type { TenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
 import { type PoolLease, TenantPools } from '@matcher/shared/postgres/tenant-pools.ts';
 import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import type { TenantSource } from '@matcher/shared/tenancy/tenant-source.ts';
@@ -31,11 +30,8 @@ async function open(configs: TenantConfig[], overrides: Partial<Settings> = {}) 
   const all = { ...settings, ...overrides };
   const pools = new TenantPools(source, all, log);
   const leases = await Promise.all(configs.map(({ tenantId }) => pools.lease(tenantId)));
-  const databases = leases.map(({ pool, transactions, config }) =>
-    tenantDatabase(pool, transactions, statementTimeoutOf(config.limits, all)),
-  );
   return {
-    databases,
+    databases: leases.map(({ db }) => db),
     pool: (leases[0] as PoolLease).pool,
     async close() {
       for (const lease of leases) lease.release();

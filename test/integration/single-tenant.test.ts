@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadSettings } from '@matcher/shared/config/load.ts';
@@ -15,7 +15,7 @@ import { createRedis, tenantRedis } from '@matcher/shared/redis/tenant-redis.ts'
 import { keySpaceOf } from '@matcher/shared/tenancy/key-space.ts';
 import { singleTenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { exportRun } from '../../workers/export/export-run.ts';
 import { ingestionRun } from '../../workers/ingest/ingestion-run.ts';
 import { contextApply } from '../../workers/matching/context-apply.ts';
@@ -82,7 +82,9 @@ const statement = csv(Array.from({ length: 20 }, (_, i) => ({ id: `r${i}`, amoun
 
 test('the same workers do every kind of job, over bare keys and paths', async () => {
   use(environment);
-  const file = (name: string) => join(tmpdir(), `matcher-${vhost}-${name}`);
+  const folder = await mkdtemp(join(tmpdir(), 'matcher-single-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const file = (name: string) => join(folder, name);
   await writeFile(file('context.json'), JSON.stringify({ version: 1, ...simpleContext() }));
   await writeFile(file('ledger.csv'), ledger);
   await writeFile(file('statement.csv'), statement);
@@ -111,7 +113,6 @@ test('the same workers do every kind of job, over bare keys and paths', async ()
   const switched = tenantRedis(redis, keySpaceOf({ MULTI_TENANT_ENABLED: true }, tenantId));
   expect(await switched.get(progressKey(exported.jobId))).toBeNull();
   redis.disconnect();
-  for (const name of ['context.json', 'ledger.csv', 'statement.csv', 'matched.csv']) await rm(file(name));
 });
 
 test('the Tenant Manager is not asked: none is configured, and the worker is ready', async () => {

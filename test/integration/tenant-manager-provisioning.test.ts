@@ -5,6 +5,8 @@ import { connectionOptions } from '@matcher/shared/postgres/connection-options.t
 import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { administratorOptions } from '../../workers/tenant-manager/administrator.ts';
+import { lockTimeoutMs } from '../../workers/tenant-manager/lock.ts';
 import {
   asAdministrator,
   type Fixture,
@@ -16,7 +18,7 @@ import {
 } from '../support/tenant-manager.ts';
 
 // Provisioning waits for the servers' disks, and dropping a database for a checkpoint.
-vi.setConfig({ testTimeout: 30_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 let manager: Fixture;
 let mine: TenantConfig;
@@ -178,6 +180,29 @@ describe('provisioning that does not go straight through', () => {
     const { postgres, rabbitmq } = await manager.connections(id);
     await queryAs(postgres, manager.settings, 'SELECT 1');
     await (await openVhost(rabbitmq)).close();
+  });
+
+  test('a request that waits for another one too long is refused, and nothing is held up by it', async () => {
+    const id = await manager.create();
+    const holder = new Client(administratorOptions(manager.settings));
+    await holder.connect();
+    await holder.query('SELECT pg_advisory_lock(hashtextextended($1, 0))', [`tenant-manager/${id}/matcher`]);
+    const path = `/v1/tenants/${id}/associations/matcher`;
+    const began = performance.now();
+    const waiting = await Promise.all([
+      associate(manager, id),
+      manager.call('PUT', `${path}/connection-settings`, { maxOpenConns: 3 }),
+      manager.call('POST', `${path}/credentials/rotate`),
+      manager.call('DELETE', path),
+      manager.call('DELETE', `${path}?purge=true`),
+    ]);
+    for (const answer of waiting) expect(answer).toMatchObject({ status: 503, body: { code: 'BUSY' } });
+    expect(performance.now() - began).toBeGreaterThan(lockTimeoutMs - 100);
+    await manager.onboard();
+    await holder.end();
+    expect(await associate(manager, id)).toMatchObject({ status: 201 });
+    // The limit was the lock's and is not the session's.
+    await expect(manager.limits(id, { maxOpenConns: 3 })).resolves.toBeDefined();
   });
 
   test('two different tenants are provisioned at the same time', async () => {

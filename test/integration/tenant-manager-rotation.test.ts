@@ -280,7 +280,7 @@ describe('limits of connections', () => {
       [{ maxOpenConns: 2.5 }, 'maxOpenConns'],
       [{ statementTimeout: 'soon' }, 'statementTimeout'],
       [{ statementTimeout: '9999999h' }, 'statementTimeout'],
-      [{ statementTimeout: '2m' }, 'statementTimeout'],
+      [{ statementTimeout: '2m30' }, 'statementTimeout'],
       [{ statementTimeout: -1 }, 'statementTimeout'],
       [{ statementTimeout: true }, 'statementTimeout'],
       [{}, 'body'],

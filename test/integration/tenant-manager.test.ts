@@ -83,16 +83,21 @@ describe('requests that are refused', () => {
     ['slug', { slug: 'a\0' }],
     ['owner.email', { owner: { email: 'a\0@example.com', emailVerified: true } }],
     ['metadata.region', { metadata: { region: 'e\0u' } }],
+    ['name', { name: 'Acme \u202egnp.exe' }],
+    ['environment', { environment: 'test\u2066' }],
     ['metadata.region', { metadata: { region: '\ud800' } }],
     ['metadata.a\0', { metadata: { 'a\0': 'eu' } }],
-  ])('what PostgreSQL cannot keep in %s is the client’s fault, not a failure of the server', async (field, part) => {
-    const { status, body } = await manager.call('POST', '/v1/tenants', { ...validTenant(), ...part });
-    expect([status, body.code, body.problems?.map((problem: { field: string }) => problem.field)]).toEqual([
-      400,
-      'INVALID_REQUEST',
-      [field],
-    ]);
-  });
+  ])(
+    'what PostgreSQL cannot keep, or nobody sees, in %s is the client’s fault, not a failure of the server',
+    async (field, part) => {
+      const { status, body } = await manager.call('POST', '/v1/tenants', { ...validTenant(), ...part });
+      expect([status, body.code, body.problems?.map((problem: { field: string }) => problem.field)]).toEqual([
+        400,
+        'INVALID_REQUEST',
+        [field],
+      ]);
+    },
+  );
 
   test('an invalid association: 400 with every problem named, and nothing is created', async () => {
     const id = await manager.create();
@@ -226,6 +231,15 @@ describe('the life of an association', () => {
     });
     expect((await connections(id)).body).toMatchObject(configuredAgain(configured));
     expect(await activeIds()).toContain(id);
+  });
+
+  test.each([{}, { isolationMode: '' }])('%j says nothing of the isolation mode: it is the tenant’s', async (body) => {
+    const create = (isolation: string) => manager.call('POST', '/v1/tenants', { ...validTenant(), isolation });
+    for (const isolation of ['schema', 'database']) {
+      const { id } = (await create(isolation)).body;
+      expect(await associate(id, body)).toMatchObject({ status: 201 });
+      expect((await connections(id)).body.isolationMode).toBe(isolation);
+    }
   });
 
   test('a suspended tenant is served by no service until it is reactivated', async () => {

@@ -1,5 +1,6 @@
 import { MatcherError, remedyFor } from '@matcher/shared/errors.ts';
 import { createMetrics } from '@matcher/shared/observability/metrics.ts';
+import type { TenantPools } from '@matcher/shared/postgres/tenant-pools.ts';
 import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -224,10 +225,10 @@ describe('a full fleet', () => {
 });
 
 describe('credentials that PostgreSQL refuses', () => {
-  test('for a new connection of an open pool: its job is put off, and the next one comes in with new ones, although the old pool is still held', async () => {
+  test('for a new connection of an open pool: its job is put off, and a pool with new ones takes over, although the old one is still held', async () => {
     const metrics = createMetrics();
-    const refused = vi.fn();
-    const pools = fixture.pools(2, { onRefused: refused, metrics });
+    const refused = vi.fn(async (tenantId: TenantId) => pools.refresh(await fixture.source.refresh(tenantId)));
+    const pools: TenantPools = fixture.pools(2, { onRefused: refused, metrics });
     fixture.source.stale.set(a, ofA);
     const job = await pools.lease(a);
     const client = await job.pool.connect();
@@ -236,7 +237,12 @@ describe('credentials that PostgreSQL refuses', () => {
     expect(error).toMatchObject({ code: '28P01' });
     expect(remedyFor(error)).toBe('not-now');
     expect(refused.mock.calls).toEqual([[a]]);
-    const next = await pools.lease(a);
+    const next = await until(async () => {
+      const lease = await pools.lease(a);
+      if (lease.pool !== job.pool) return lease;
+      lease.release();
+      return undefined;
+    });
     expect(next.config.postgres.password).toBe('rotated');
     await works(next);
     // What has a connection may go on with it.
@@ -247,6 +253,30 @@ describe('credentials that PostgreSQL refuses', () => {
     expect(await metrics.registry.metrics()).toContain(
       'tenant_connection_errors_total{resource="postgresql",code="28P01"} 1',
     );
+  });
+
+  test('although the configuration says the same: the pool stays, what it has goes on, and it works again when they are taken again', async () => {
+    const metrics = createMetrics();
+    const refused = vi.fn(async (tenantId: TenantId) => pools.refresh(await fixture.source.refresh(tenantId)));
+    const pools: TenantPools = fixture.pools(2, { onRefused: refused, metrics });
+    const job = await pools.lease(a);
+    const client = await job.pool.connect();
+    await setPassword('known to nobody');
+    for (let i = 1; i <= 3; i++) {
+      expect(await job.pool.query('SELECT 1').catch((error) => error)).toMatchObject({ code: '28P01' });
+      expect(refused).toHaveBeenCalledTimes(i);
+    }
+    await Promise.all(refused.mock.results.map(({ value }) => value));
+    expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+    client.release();
+    await setPassword(ofA.postgres.password);
+    const next = await pools.lease(a);
+    expect(next.pool).toBe(job.pool);
+    await works(next);
+    expect(pools.state()).toEqual({ open: 1, leased: 1, closing: 0, waiting: 0 });
+    const levels = fixture.lines.filter((line) => line.includes('refuses new')).map((line) => JSON.parse(line).level);
+    expect(levels).toEqual(['warn', 'debug', 'debug']);
+    expect(await metrics.registry.metrics()).not.toContain('tenant_rotations_total{');
   });
 
   test('at the opening are asked for anew at once: a rotation costs no job', async () => {

@@ -9,6 +9,7 @@ import { type JobClient, openJobClient } from '@matcher/shared/jobs/client.ts';
 import type { JobBodyInput } from '@matcher/shared/jobs/contracts/bodies.ts';
 import type { JobType } from '@matcher/shared/jobs/contracts/job-types.ts';
 import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
+import type { AnyJobDefinition } from '@matcher/shared/jobs/definition.ts';
 import type { JobEnd } from '@matcher/shared/jobs/follow.ts';
 import { createS3Client, type TenantObjects, tenantObjects } from '@matcher/shared/objects/tenant-objects.ts';
 import { createLog, type Logger } from '@matcher/shared/observability/log.ts';
@@ -31,6 +32,8 @@ import {
   tenantManagerEnv,
 } from './tenant-manager.ts';
 
+const everyJob: readonly AnyJobDefinition[] = [contextApply, ingestionRun, matchingRun, exportRun];
+
 const root = resolve(import.meta.dirname, '../..');
 
 /** A Tenant Manager and a worker that does every kind of job, in this process and on the tests' servers. */
@@ -44,10 +47,17 @@ export interface TestFleet {
   lines: string[];
   /** A new tenant, and what a test needs to work with it. */
   tenant(isolationMode?: IsolationMode): Promise<TestTenant>;
-  /** A further worker inside this process. */
-  worker(overrides?: Record<string, string>, timing?: FleetTiming): Promise<RunningWorker>;
+  /** A further worker inside this process. `definitions`: what it does, in place of every kind of job there is. */
+  worker(
+    overrides?: Record<string, string>,
+    timing?: FleetTiming,
+    definitions?: readonly AnyJobDefinition[],
+  ): Promise<RunningWorker>;
   /** A worker as a process of its own, that can be killed. */
-  spawnWorker(kind: 'ingest' | 'matching' | 'export', overrides?: Record<string, string>): Promise<ChildProcess>;
+  spawnWorker(
+    kind: 'ingest' | 'matching' | 'export' | 'scripted',
+    overrides?: Record<string, string>,
+  ): Promise<ChildProcess>;
   close(): Promise<void>;
 }
 
@@ -98,21 +108,16 @@ export async function startFleet(
     settings,
     log,
     lines,
-    async worker(overrides = {}, timing) {
+    async worker(overrides = {}, timing = undefined, definitions = everyJob) {
       const own = loadSettings('worker', { ...process.env, ...environment, ...overrides });
-      const worker = await startWorker(
-        'worker',
-        [contextApply, ingestionRun, matchingRun, exportRun],
-        own,
-        log,
-        timing,
-      );
+      const worker = await startWorker('worker', definitions, own, log, timing);
       workers.push(worker);
       await until(async () => (await fetch(`http://127.0.0.1:${worker.port}/ready`)).ok);
       return worker;
     },
     async spawnWorker(kind, overrides = {}) {
-      const child = spawn(process.execPath, [resolve(root, `workers/${kind}/main.ts`)], {
+      const main = kind === 'scripted' ? 'test/support/scripted-worker.ts' : `workers/${kind}/main.ts`;
+      const child = spawn(process.execPath, [resolve(root, main)], {
         env: { ...process.env, ...environment, ...overrides },
         stdio: ['ignore', 'pipe', 'inherit'],
       });
@@ -139,6 +144,7 @@ export async function startFleet(
         async done(type, body, id) {
           const end = await tenant.run(type, body, id);
           if (end.state === 'FAILED') throw new Error(`${type} failed: ${end.error.code} ${end.error.message}`);
+          if (end.state !== 'SUCCEEDED') throw new Error(`${type} is ${end.state}`);
           return end.result;
         },
       };

@@ -12,6 +12,8 @@ export interface Detour {
 /** Stands between workers and a Tenant Manager: can be away, and can send single tenants through proxies. */
 export interface ManagerProxy {
   readonly address: string;
+  /** Where the Tenant Manager is; a new one may be elsewhere. */
+  target: string;
   /** While set, every call is answered with this status instead. */
   failure: number | undefined;
   /** While set, it has every call, to answer it in its own way or not at all. */
@@ -34,8 +36,16 @@ export async function startManagerProxy(target: string): Promise<ManagerProxy> {
       response.writeHead(proxy.failure, { 'content-type': 'application/json' }).end('{}');
       return;
     }
-    const answer = await fetch(target + url, { method, headers: { 'x-api-key': String(headers['x-api-key']) } });
-    const body = await answer.text();
+    let answer: Response;
+    let body: string;
+    try {
+      answer = await fetch(proxy.target + url, { method, headers: { 'x-api-key': String(headers['x-api-key']) } });
+      body = await answer.text();
+    } catch {
+      // Nobody is there.
+      response.destroy();
+      return;
+    }
     const [, tenant] = /^\/v1\/tenants\/([^/]+)\/associations\/matcher\/connections$/.exec(url) ?? [];
     const detour = tenant === undefined ? undefined : proxy.detours.get(tenant);
     response.writeHead(answer.status, { 'content-type': 'application/json' });
@@ -45,6 +55,7 @@ export async function startManagerProxy(target: string): Promise<ManagerProxy> {
     get address() {
       return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     },
+    target,
     failure: undefined,
     misbehave: undefined,
     detours: new Map(),

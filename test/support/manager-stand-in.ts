@@ -53,7 +53,7 @@ export function configured(slug = 'blue-harbour'): Respond {
 export function connectionsOf(id: string, tenantSlug = 'blue-harbour') {
   const login = { username: 'u', password: standInPassword };
   const postgresql = { host: 'db', port: 5432, database: 'd', ...login, sslmode: 'verify-full' };
-  const rabbitmq = { host: 'broker', port: 5671, vhost: 'v', ...login, tls: true };
+  const rabbitmq = { host: 'broker', port: 5671, vhost: id, ...login, tls: true };
   return { id, tenantSlug, databases: { matcher: { postgresql } }, rabbitmq: { matcher: rabbitmq } };
 }
 

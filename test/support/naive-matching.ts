@@ -1,4 +1,4 @@
-import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
+import type { Condition, Rule, ToleranceConfig } from '@matcher/shared/jobs/contracts/rules.ts';
 import { parseAmount } from '@matcher/shared/money/decimal.ts';
 
 /**
@@ -13,6 +13,8 @@ export interface NaiveRecord {
   currency: string;
   /** Milliseconds since the epoch. */
   timestamp: number;
+  amountBase: bigint | null;
+  baseCurrency: string | null;
   fields: Record<string, string | null>;
 }
 
@@ -38,7 +40,9 @@ export function matchNaively(left: NaiveRecord[], right: NaiveRecord[], rules: R
     }
     const nearness = ({ left: l, right: r }: NaivePair) => {
       const [a, b] = [left[l] as NaiveRecord, right[r] as NaiveRecord];
-      return [abs(a.amount - b.amount), daysBetween(a, b), a.externalId, b.externalId, a.source, b.source];
+      const { similarity } = definition.config;
+      const unlike = similarity ? -naiveSimilarity(a.fields[similarity.field], b.fields[similarity.field]) : 0;
+      return [abs(a.amount - b.amount), daysBetween(a, b), unlike, a.externalId, b.externalId, a.source, b.source];
     };
     candidates.sort((a, b) => compareLists(nearness(a), nearness(b)));
     for (const pair of candidates) {
@@ -67,7 +71,9 @@ export function naiveConfidence(rule: Rule, l: NaiveRecord, r: NaiveRecord): num
       : rule.type === 'TOLERANCE'
         ? [date(rule.config.dateWindowDays), compares || rule.config.matchReference]
         : [date(rule.config.maxDays), compares];
-  const sum = 40n * amount + 30n * currency + 20n * datePart + (referencePart ? 100_000n : 0n);
+  const { similarity } = rule.config;
+  const likeness = similarity ? naiveSimilarity(l.fields[similarity.field], r.fields[similarity.field]) : 0;
+  const sum = 40n * amount + 30n * currency + 20n * datePart + 10n * BigInt(referencePart ? 10_000 : likeness);
   return Number((sum * 2n + 10_000n) / 20_000n);
 }
 
@@ -79,32 +85,91 @@ function satisfies(rule: Rule, l: NaiveRecord, r: NaiveRecord): boolean {
     if (a === '' || a !== b) return false;
   }
   if (rule.type !== 'DATE_LAG' && rule.config.matchReference && !sameReference(rule.config, l, r)) return false;
+  if (
+    ![...config.where.left.map((one) => holds(one, l)), ...config.where.right.map((one) => holds(one, r))].every(
+      Boolean,
+    )
+  ) {
+    return false;
+  }
+  if (config.similarity) {
+    const likeness = naiveSimilarity(l.fields[config.similarity.field], r.fields[config.similarity.field]);
+    if (likeness < Number(config.similarity.floor) * 10_000) return false;
+  }
+  if (rule.type !== 'DATE_LAG') {
+    if (rule.config.matchBaseCurrency && (l.baseCurrency === null || l.baseCurrency !== r.baseCurrency)) return false;
+    if (rule.config.matchBaseAmount) {
+      if (l.amountBase === null || r.amountBase === null) return false;
+      if (rule.type === 'EXACT' && l.amountBase !== r.amountBase) return false;
+      if (rule.type === 'TOLERANCE' && !withinTolerance(rule.config, l.amountBase, r.amountBase)) return false;
+    }
+  }
   const days = daysBetween(l, r);
   if (rule.type === 'EXACT') {
     const { matchAmount, matchDate, datePrecision } = rule.config;
     if (matchAmount && l.amount !== r.amount) return false;
     return !matchDate || (datePrecision === 'DAY' ? days === 0 : l.timestamp === r.timestamp);
   }
-  if (l.amount * r.amount < 0n) return false; // a debit is never a credit's counterpart
   if (rule.type === 'DATE_LAG') {
     const { minDays, maxDays, inclusive, direction, feeTolerance } = rule.config;
     const rightIsLater = dayOf(r) - dayOf(l);
     if (direction === 'LEFT_BEFORE_RIGHT' && rightIsLater < 0) return false;
     if (direction === 'RIGHT_BEFORE_LEFT' && rightIsLater > 0) return false;
     if (inclusive ? days < minDays || days > maxDays : days <= minDays || days >= maxDays) return false;
-    return abs(l.amount - r.amount) <= parseAmount(feeTolerance);
+    return l.amount * r.amount >= 0n && abs(l.amount - r.amount) <= parseAmount(feeTolerance);
   }
-  if (days > rule.config.dateWindowDays) return false;
-  const [a, b] = [naiveRound(l.amount, rule.config), naiveRound(r.amount, rule.config)];
+  return days <= rule.config.dateWindowDays && withinTolerance(rule.config, l.amount, r.amount);
+}
+
+function withinTolerance(config: ToleranceConfig, left: bigint, right: bigint): boolean {
+  if (left * right < 0n) return false; // a debit is never a credit's counterpart
+  const [a, b] = [naiveRound(left, config), naiveRound(right, config)];
   const difference = abs(a - b);
   const bases = { MAX: max(abs(a), abs(b)), MIN: -max(-abs(a), -abs(b)), LEFT: abs(a), RIGHT: abs(b) };
   const [base, divisor] =
-    rule.config.percentageBase === 'AVERAGE' ? [abs(a) + abs(b), 2n] : [bases[rule.config.percentageBase], 1n];
-  const allowed = parseAmount(rule.config.percentTolerance) * base; // × 10^16 × divisor
-  return difference <= parseAmount(rule.config.absTolerance) || difference * 10n ** 8n * divisor <= allowed;
+    config.percentageBase === 'AVERAGE' ? [abs(a) + abs(b), 2n] : [bases[config.percentageBase], 1n];
+  const allowed = parseAmount(config.percentTolerance) * base; // × 10^16 × divisor
+  return difference <= parseAmount(config.absTolerance) || difference * 10n ** 8n * divisor <= allowed;
 }
 
-function sameReference(
+export function holds({ operator, field, value = '', values = [] }: Condition, record: NaiveRecord): boolean {
+  const text = (record.fields[field] ?? '').trim();
+  const exists = text !== '';
+  const plain = {
+    EQUALS: exists && text === value.trim(),
+    IN: exists && values.some((one) => one.trim() === text),
+    EXISTS: exists,
+  };
+  const negated = operator.startsWith('NOT_');
+  return plain[(negated ? operator.slice(4) : operator) as keyof typeof plain] !== negated;
+}
+
+/** Of two texts, in ten-thousandths: each trigram of one crosses out one of the other. */
+export function naiveSimilarity(left: string | null | undefined, right: string | null | undefined): number {
+  const words = (text: string) =>
+    (
+      text
+        .normalize('NFKD')
+        .replace(/\p{M}/gu, '')
+        .toLowerCase()
+        .normalize('NFKD')
+        .match(/[\p{L}\p{N}]+/gu) ?? []
+    ).join(' ');
+  const [a, b] = [words(left ?? ''), words(right ?? '')];
+  if (a === '' || b === '') return 0;
+  if (a === b) return 10_000;
+  const pieces = (text: string) => Array.from({ length: text.length + 1 }, (_, i) => `  ${text} `.slice(i, i + 3));
+  const [mine, theirs] = [pieces(a), pieces(b)];
+  const total = mine.length + theirs.length;
+  const common = mine.filter((piece) => {
+    const at = theirs.indexOf(piece);
+    if (at >= 0) theirs.splice(at, 1);
+    return at >= 0;
+  }).length;
+  return Math.min(9999, Math.floor((20_000 * common) / total));
+}
+
+export function sameReference(
   config: { referenceField: string; caseInsensitive: boolean; referenceMustSet: boolean },
   l: NaiveRecord,
   r: NaiveRecord,
@@ -137,11 +202,11 @@ function naiveRound(amount: bigint, config: { roundingScale: number; roundingMod
   }
 }
 
-function dayOf(record: NaiveRecord): number {
+export function dayOf(record: NaiveRecord): number {
   return Date.parse(`${new Date(record.timestamp).toISOString().slice(0, 10)}T00:00:00Z`) / 86_400_000;
 }
 
-function daysBetween(l: NaiveRecord, r: NaiveRecord): number {
+export function daysBetween(l: NaiveRecord, r: NaiveRecord): number {
   return Math.abs(dayOf(l) - dayOf(r));
 }
 

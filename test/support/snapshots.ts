@@ -13,7 +13,7 @@ export function snapshot(said: Partial<ProcessSnapshot> = {}): ProcessSnapshot {
     version: '0.1.0',
     startedAt: now,
     at: now,
-    state: 'ready',
+    state: 'running',
     reasons: [],
     jobs: ['context.apply', 'matching.run'],
     slots: { total: 4, used: 0 },

@@ -144,12 +144,12 @@ export async function queryAs(
   target: TenantConfig['postgres'],
   settings: Settings,
   query: string,
-  values: string[] = [],
+  values: unknown[] = [],
 ) {
   return queryWith(connectionOptions(target, settings, 'test'), query, values);
 }
 
-async function queryWith(options: ClientConfig, query: string, values: string[]) {
+async function queryWith(options: ClientConfig, query: string, values: unknown[]) {
   const client = new Client(options);
   await client.connect();
   try {

@@ -10,6 +10,28 @@ test.each(['28000', '28P01', '3D000', '53300', '57P01', '57P03', '08006', 'ECONN
   },
 );
 
+test.each(['28000', '53300', '57P01', '08006', '3D000'])(
+  'a trigger that claims that the database is away (%s) is tried again, and not for ever',
+  (code) => {
+    const error = { severity: 'ERROR', routine: 'exec_stmt_raise' };
+    expect(remedyFor(Object.assign(postgres(code), error))).toBe('transient');
+    // On a server that speaks German.
+    expect(remedyFor(Object.assign(postgres(code), error, { severity: 'FEHLER' }))).toBe('transient');
+    expect(remedyFor(Object.assign(postgres(code), { severity: 'ERROR', routine: 'ProcessInterrupts' }))).toBe(
+      'transient',
+    );
+    for (const severity of ['FATAL', 'PANIC', 'PANIK']) {
+      expect(remedyFor(Object.assign(postgres(code), { severity }))).toBe('not-now');
+    }
+  },
+);
+
+test('a lock that is not to be had charges no attempt, unless a trigger only says so', () => {
+  const error = Object.assign(postgres('55P03'), { severity: 'ERROR', routine: 'ProcessInterrupts' });
+  expect(remedyFor(error)).toBe('not-now');
+  expect(remedyFor(Object.assign(error, { routine: 'exec_stmt_raise' }))).toBe('transient');
+});
+
 test.each(['22001', '23505', '42601', '42501'])(
   'what will fail the same way every time (%s) is not tried again',
   (code) => {

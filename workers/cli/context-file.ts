@@ -2,10 +2,12 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type JobBodyInput, reports } from '@matcher/shared/jobs/contracts/bodies.ts';
 import {
+  checkRules,
   checkSources,
   contextShape,
   fieldMap,
   type Side,
+  schedule,
   side,
   source,
 } from '@matcher/shared/jobs/contracts/context.ts';
@@ -82,7 +84,7 @@ export async function readContextFile(file: string, options: { withFiles: boolea
   const found = (checked.error?.issues ?? []).flatMap((issue) =>
     problemsOf(issue, (path) => valueAt(value, path), fieldsAt),
   );
-  found.push(...acrossSources(value));
+  found.push(...acrossSources(value), ...acrossRules(value));
   if (options.withFiles) found.push(...(await unreadableFiles(value, dirname(file))));
   if (found.length > 0) {
     const problems = found.map(({ path, problem }) => ({ line: lineOf(path), field: fieldName(path), problem }));
@@ -173,9 +175,22 @@ function acrossSources(value: unknown): Found[] {
   });
 }
 
+/** What rules ask for that their context does not have. */
+function acrossRules(value: unknown): Found[] {
+  const found: Found[] = [];
+  const rules = asList(valueAt(value, ['rules'])).map((one) => ({
+    config: Object(valueAt(one, ['config'])) as object,
+  }));
+  checkRules({ rules }, {
+    addIssue: ({ path, message }: { path: Path; message: string }) => found.push({ path, problem: message }),
+  } as never);
+  return found;
+}
+
 /** The fields that there are at a place of the file; unknown for rules, whose problems name them. */
 function fieldsAt(path: Path): readonly string[] | undefined {
   if (path.length === 0) return Object.keys(top);
+  if (path[0] === 'schedule') return Object.keys(schedule.shape);
   if (path[0] !== 'sources') return undefined;
   return Object.keys((path.at(-1) === 'fieldMap' ? fieldMap : sourceWithFiles).shape);
 }

@@ -16,6 +16,16 @@ export class JobFailed extends MatcherError {
   }
 }
 
+/** A job that was published and cancelled before it was done. */
+export class JobCancelled extends MatcherError {
+  readonly jobId: string;
+
+  constructor(jobId: string, label: string) {
+    super('JOB_CANCELLED', `${label}: the job was cancelled`);
+    this.jobId = jobId;
+  }
+}
+
 /** Several of the jobs that were under way at the same time ended in failure; code and hint are the first one's. */
 export class JobsFailed extends MatcherError {
   readonly jobIds: readonly string[];
@@ -95,6 +105,7 @@ const badUsage = new Set([
   'INVALID_TENANT',
   'BODY_INVALID',
   'JOB_ID_INVALID',
+  'IDEMPOTENCY_KEY_INVALID',
   'OBJECT_KEY_INVALID',
   'FETCHER_ID_INVALID',
   'FOLDER_IS_A_TENANT',
@@ -114,7 +125,7 @@ export function describeFailure(error: unknown): ErrorDocument {
     code,
     message: code === 'USAGE' ? usageMessage(error) : errorMessage(error),
     hint: (error instanceof MatcherError ? error.hint : undefined) ?? hints[code] ?? null,
-    ...(error instanceof JobFailed ? { jobId: error.jobId } : {}),
+    ...(error instanceof JobFailed || error instanceof JobCancelled ? { jobId: error.jobId } : {}),
     ...(error instanceof JobsFailed || error instanceof Interrupted || error instanceof WaitTimeout
       ? { jobIds: error.jobIds }
       : {}),

@@ -1,3 +1,5 @@
+import { createInterface } from 'node:readline/promises';
+import { isIdempotencyKey } from '@matcher/shared/jobs/message.ts';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Interrupted, UsageError, WaitTimeout } from './failures.ts';
 import { createOutput, type Output, type Streams } from './output.ts';
@@ -13,6 +15,8 @@ export interface Invocation {
 export interface Shell {
   readonly streams: Streams;
   readonly interrupted: AbortSignal;
+  /** Asks the person at the terminal; absent where there is none. */
+  readonly ask?: (question: string, signal: AbortSignal) => Promise<boolean>;
   /** Whether --json stands anywhere in the command line: the error of one that can't be understood is a document too. */
   readonly json: boolean;
 }
@@ -23,6 +27,20 @@ interface CommonOptions {
 
 /** How long (ms) work that was told to stop may take to say what becomes of it. */
 const grace = 2000;
+
+/** Asks a yes-or-no question on the terminal. What is not clearly yes is no, and so is the end of the input. */
+export async function askOnTerminal(question: string, signal: AbortSignal): Promise<boolean> {
+  // The terminal stays in its own mode, in which Ctrl-C reaches the process.
+  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
+  try {
+    const ended = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
+    const answer = await Promise.race([lines.question(`${question} [y/N] `, { signal }), ended]);
+    return /^y(es)?$/i.test(answer.trim());
+  } finally {
+    lines.close();
+    signal.throwIfAborted();
+  }
+}
 
 /** Adds --json and the example to a command, and gives its action an {@link Invocation}. */
 export function finishCommand<Options extends object, Arguments extends string[]>(
@@ -84,6 +102,15 @@ export const contextOption = () => required(new Option('--context <name>', 'the 
 
 export const waitOption = () => new Option('--wait', 'follow the job and print its result');
 
+export const idempotencyKeyOption = () =>
+  new Option(
+    '--idempotency-key <key>',
+    'your own name for this request: repeated with the same one, it is done once and ends as the first did',
+  ).argParser((text: string) => {
+    if (isIdempotencyKey(text)) return text;
+    throw new InvalidArgumentError('It takes 1 to 255 printable ASCII characters without spaces.');
+  });
+
 export const timeoutOption = () =>
   new Option('--timeout <sec>', 'wait at most so many seconds; the job itself goes on').argParser(wholeNumber);
 
@@ -93,6 +120,13 @@ export function wholeNumber(text: string): number {
     throw new InvalidArgumentError('It takes a whole number from 1 to 2000000.');
   }
   return value;
+}
+
+/** @returns seconds. */
+export function duration(text: string): number {
+  const [, count, unit] = /^(\d{1,7})([smhd])$/.exec(text) ?? [];
+  if (count === undefined) throw new InvalidArgumentError('It takes a time such as 90s, 30m, 2h or 7d.');
+  return Number(count) * { s: 1, m: 60, h: 3600, d: 86_400 }[unit as 's' | 'm' | 'h' | 'd'];
 }
 
 /** The user's Ctrl-C as a signal. A second one ends the process at once. */

@@ -1,10 +1,10 @@
-import { randomUUID } from 'node:crypto';
-import type { JobClient } from '@matcher/shared/jobs/client.ts';
+import type { JobClient, PublishOptions } from '@matcher/shared/jobs/client.ts';
 import type { JobBodyInput } from '@matcher/shared/jobs/contracts/bodies.ts';
 import type { Progress } from '@matcher/shared/jobs/contracts/events.ts';
 import type { JobType } from '@matcher/shared/jobs/contracts/job-types.ts';
 import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
-import { Interrupted, JobFailed, WaitTimeout } from './failures.ts';
+import type { JobEnd } from '@matcher/shared/jobs/follow.ts';
+import { Interrupted, JobCancelled, JobFailed, WaitTimeout } from './failures.ts';
 import type { Output } from './output.ts';
 import { grouped } from './terminal-text.ts';
 
@@ -21,26 +21,37 @@ export class Jobs {
     this.#signal = signal;
   }
 
-  async publish<T extends JobType>(type: T, body: JobBodyInput<T>, id: string = randomUUID()): Promise<string> {
+  async publish<T extends JobType>(type: T, body: JobBodyInput<T>, options: PublishOptions = {}): Promise<string> {
     this.#signal.throwIfAborted();
-    return this.#client.publish(type, body, { id });
+    return this.#client.publish(type, body, options);
   }
 
   /**
    * Waits for the job's result.
    *
-   * @throws JobFailed, Interrupted, WaitTimeout
+   * @throws JobFailed, JobCancelled, Interrupted, WaitTimeout
    */
   async finish<T extends JobType>(jobId: string, label: string): Promise<JobResult<T>> {
+    const end = await this.follow<T>(jobId, label);
+    if (end.state === 'FAILED') throw new JobFailed(jobId, label, end.error);
+    if (end.state === 'CANCELLED') throw new JobCancelled(jobId, label);
+    if (end.duplicateOf !== undefined) this.#out.done(label, `was done before, as job ${end.duplicateOf}`);
+    return end.result;
+  }
+
+  /**
+   * Waits for the job's end, whatever it is.
+   *
+   * @throws Interrupted, WaitTimeout
+   */
+  async follow<T extends JobType>(jobId: string, label: string): Promise<JobEnd<T>> {
     this.#running.set(jobId, label);
     try {
       this.#out.progress(label, 'waiting for a worker');
-      const end = await this.#client.follow<T>(jobId, {
+      return await this.#client.follow<T>(jobId, {
         signal: this.#signal,
         onProgress: (said) => this.#out.progress(label, said.stage, countOf(said)),
       });
-      if (end.state === 'FAILED') throw new JobFailed(jobId, label, end.error);
-      return end.result;
     } catch (error) {
       throw this.#signal.aborted ? this.#stillRunning() : error;
     } finally {
@@ -49,14 +60,19 @@ export class Jobs {
   }
 
   /** Publishes a job and waits for its result. */
-  async run<T extends JobType>(type: T, body: JobBodyInput<T>, label: string, id?: string): Promise<JobResult<T>> {
-    return this.finish<T>(await this.publish(type, body, id), label);
+  async run<T extends JobType>(
+    type: T,
+    body: JobBodyInput<T>,
+    label: string,
+    options?: PublishOptions,
+  ): Promise<JobResult<T>> {
+    return this.finish<T>(await this.publish(type, body, options), label);
   }
 
   #stillRunning(): Error {
     const jobIds = [...this.#running.keys()];
     const jobs = [...this.#running].map(([id, label]) => `${label} (job ${id})`).join(', ');
-    const hint = `See how it is: matcher job ${jobIds[0]} --tenant ${this.#client.tenantId}`;
+    const hint = `See how it is: matcher jobs show ${jobIds[0]} --tenant ${this.#client.tenantId}`;
     if (this.#signal.reason instanceof WaitTimeout) {
       return new WaitTimeout(`${this.#signal.reason.message}; what was published goes on: ${jobs}`, { hint, jobIds });
     }
@@ -65,7 +81,7 @@ export class Jobs {
 }
 
 /** How far it is, once there is something to count. */
-function countOf({ done, total }: Progress): string | undefined {
+export function countOf({ done, total }: Progress): string | undefined {
   if (done === 0) return undefined;
   return total === null ? grouped(done) : `${grouped(done)} of ${grouped(total)}`;
 }

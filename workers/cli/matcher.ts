@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { interruptible } from './invocation.ts';
+import { askOnTerminal, interruptible } from './invocation.ts';
 import { runProgram } from './program.ts';
 
 const streams = { stdout: process.stdout, stderr: process.stderr };
@@ -12,6 +12,11 @@ for (const stream of Object.values(streams)) {
 }
 
 const args = process.argv.slice(2);
-const status = await runProgram(args, { streams, interrupted: interruptible(), json: args.includes('--json') });
+const status = await runProgram(args, {
+  streams,
+  interrupted: interruptible(),
+  json: args.includes('--json'),
+  ...(process.stdin.isTTY && process.stderr.isTTY ? { ask: askOnTerminal } : {}),
+});
 // What was interrupted may still wait for a server; only what was printed is waited for.
 process.stdout.write('', () => process.exit(status));

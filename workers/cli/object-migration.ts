@@ -6,8 +6,8 @@ import { storageFailure } from '@matcher/shared/objects/storage-failure.ts';
 import { type TenantId, tryCanonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { moveObject, type StoredObject } from './object-move.ts';
 
-/** Objects under way at the same time. */
-const concurrency = 16;
+/** Objects under way at the same time: each is four requests, one after the other, that cost the storage little and the network a way and back. */
+const concurrency = 32;
 /** Keys that are shown of each kind; a bucket may hold millions of them. */
 const maxShown = 1000;
 
@@ -18,7 +18,7 @@ export interface MigrationOptions {
   s3: S3Client;
   settings: Settings;
   tenantId: TenantId;
-  /** Further folders that are no tenant's, by their names. */
+  /** Further folders to be moved, by their names. */
   folders: readonly string[];
   /** What the Tenant Manager knows. */
   tenants: { listActive(): Promise<TenantId[]>; exists(tenantId: TenantId): Promise<boolean> };
@@ -36,7 +36,7 @@ export interface Migration {
   alreadyThere: { objects: number; bytes: number };
   /** Folders of tenants: nobody looked into them. */
   tenantFolders: number;
-  /** Folders whose names could be a tenant's that the Tenant Manager does not list. */
+  /** Folders that nobody has asked for: of a tenant that the Tenant Manager does not list, perhaps, or of another program. */
   undecidedFolders: string[];
   /** Keys that no job can name, so that nothing of the product's has written them. */
   foreignKeys: { count: number; keys: string[] };
@@ -45,7 +45,7 @@ export interface Migration {
 
 /**
  * Moves the objects of single-tenant mode, which lie in the bucket without a prefix, under the prefix of a tenant. What belongs to a tenant, or
- * might, is not touched. Whatever stops it, the next run continues.
+ * might, is not touched, and neither is any folder that the product does not write to, unless it is named. Whatever stops it, the next run continues.
  *
  * @throws MatcherError `STORAGE_UNAVAILABLE`, `FOLDER_IS_A_TENANT`, what the Tenant Manager's client throws, and the signal's reason.
  */
@@ -114,8 +114,8 @@ async function folderRule({ tenants, tenantId, folders }: MigrationOptions): Pro
   }
   return (name) => {
     const id = tryCanonicalTenantId(name);
-    if (id === undefined || bare.has(name)) return 'bare';
-    return active.has(id) || /^[0-9a-f]{32}$/.test(id) ? 'tenant' : 'undecided';
+    if (bare.has(name)) return 'bare';
+    return id !== undefined && (active.has(id) || /^[0-9a-f]{32}$/.test(id)) ? 'tenant' : 'undecided';
   };
 }
 

@@ -87,15 +87,17 @@ export async function moveObject(source: StoredObject, options: MoveOptions): Pr
     return first === second;
   };
 
-  const copy = async (): Promise<void> => {
+  /** @returns the copy's ETag, where the server says it. */
+  const copy = async (): Promise<string | undefined> => {
     const CopySource = `${Bucket}/${source.key.split('/').map(encodeURIComponent).join('/')}`;
     // Without a condition on the ETag: there are servers that refuse it for what was uploaded in parts. It is looked at afterwards.
     const command = new CopyObjectCommand({ Bucket, Key: target, CopySource });
     try {
-      await answer(s3.send(command, { abortSignal: signal }));
+      return (await answer(s3.send(command, { abortSignal: signal }))).CopyObjectResult?.ETag;
     } catch (error) {
       if (!copiesNotThis.has(errorCode(error))) throw error;
       await copyThroughHere();
+      return undefined;
     }
   };
   const copyThroughHere = async (): Promise<void> => {
@@ -125,8 +127,8 @@ export async function moveObject(source: StoredObject, options: MoveOptions): Pr
       return 'there';
     }
     if (dryRun) return 'moved';
-    await copy();
-    const copied = await head(target);
+    const written = await copy();
+    const copied = written === source.etag ? { ...source, key: target } : await head(target);
     const same = copied !== undefined && (await sameContent(source, copied).catch(unlessChanged));
     const now = await sourceNow();
     if (now === 'gone') return 'moved';

@@ -1,12 +1,15 @@
 import { Command, CommanderError, Option } from 'commander';
+import { addCancelCommand } from './commands/cancel.ts';
 import { addContextCommands } from './commands/context.ts';
+import { addDeadCommands } from './commands/dead.ts';
 import { addExportCommand } from './commands/export.ts';
 import { addFetcherCommands } from './commands/fetcher.ts';
 import { addIngestCommand } from './commands/ingest.ts';
-import { addJobCommand } from './commands/job.ts';
+import { addJobsCommands } from './commands/jobs.ts';
 import { addMatchCommand } from './commands/match.ts';
 import { addObjectsCommand } from './commands/objects.ts';
 import { addReconcileCommand } from './commands/reconcile.ts';
+import { addSchedulesCommand } from './commands/schedules.ts';
 import { addTenantCommands } from './commands/tenant.ts';
 import { addTenantsCommand } from './commands/tenants.ts';
 import { ContextFileError } from './context-file.ts';
@@ -17,7 +20,9 @@ import { manyLines } from './terminal-text.ts';
 function createProgram(shell: Shell): Command {
   const { stdout, stderr } = shell.streams;
   const program = new Command('matcher')
-    .description('Publishes reconciliation jobs, follows them, administers tenants, and shows the fleet.')
+    .description(
+      'Publishes reconciliation jobs, follows, cancels and replays them, administers tenants, and shows the fleet.',
+    )
     .exitOverride()
     // Errors are printed in one place, below.
     .configureOutput({
@@ -38,7 +43,10 @@ function createProgram(shell: Shell): Command {
     addIngestCommand,
     addMatchCommand,
     addExportCommand,
-    addJobCommand,
+    addJobsCommands,
+    addCancelCommand,
+    addDeadCommands,
+    addSchedulesCommand,
     addTenantCommands,
     addTenantsCommand,
     addObjectsCommand,

@@ -119,7 +119,7 @@ async function ingest(
     const onProgress = (detail: string) => out.progress(label, 'uploading', detail);
     const objectKey = await uploadFile(objects, { path, format, jobId }, { signal, onProgress });
     const body = { version: 1, context, source: name, objectKey, format } as const;
-    const result = await jobs.run('ingestion.run', body, label, jobId);
+    const result = await jobs.run('ingestion.run', body, label, { id: jobId });
     for (const count of ['records', 'added', 'known', 'rejected'] as const) summary[count] += result[count];
     const free = sampleSize - summary.rejectedSample.length;
     summary.rejectedSample.push(...result.rejectedSample.slice(0, free).map((record) => ({ file, ...record })));

@@ -1,10 +1,14 @@
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import type { Settings } from '@matcher/shared/config/variables.ts';
-import { type JobClient, openJobClient } from '@matcher/shared/jobs/client.ts';
+import { configOf, type JobClient, openJobClient } from '@matcher/shared/jobs/client.ts';
+import { type JobRecords, openJobRecords } from '@matcher/shared/jobs/records.ts';
 import { createS3Client, type TenantObjects, tenantObjects } from '@matcher/shared/objects/tenant-objects.ts';
 import { createLog } from '@matcher/shared/observability/log.ts';
+import { openVhost } from '@matcher/shared/rabbitmq/open-vhost.ts';
+import type { VhostConnection } from '@matcher/shared/rabbitmq/vhost-connection.ts';
 import { keySpaceOf } from '@matcher/shared/tenancy/key-space.ts';
 import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { createTenantSource, type TenantSource } from '@matcher/shared/tenancy/tenant-source.ts';
 import { destination } from 'pino';
 import { UsageError } from './failures.ts';
 import type { Invocation } from './invocation.ts';
@@ -46,6 +50,51 @@ export async function withTenantAndBucket<T>(
   } finally {
     s3.destroy();
   }
+}
+
+/** A tenant's job records, for commands that need no broker. */
+export interface RecordsSession {
+  readonly settings: Settings;
+  readonly tenantId: TenantId;
+  readonly slug: string;
+  readonly source: TenantSource;
+  readonly records: JobRecords;
+}
+
+/** Runs `work` on the records of the tenant's jobs, and disconnects whatever happens. */
+export async function withRecords<T>(
+  { signal }: Invocation,
+  tenant: string | undefined,
+  work: (session: RecordsSession) => Promise<T>,
+): Promise<T> {
+  const settings = loadSettings('publisher');
+  const tenantId = tenantOf(settings, tenant);
+  signal.throwIfAborted();
+  const source = createTenantSource(settings);
+  const { slug } = await configOf(source, tenantId);
+  const records = openJobRecords(tenantId, source, settings, quietLog(settings));
+  try {
+    return await work({ settings, tenantId, slug, source, records });
+  } finally {
+    await records.close();
+  }
+}
+
+/** As {@link withRecords}, connected to the tenant's vhost, too. */
+export async function withRecordsAndVhost<T>(
+  invocation: Invocation,
+  tenant: string | undefined,
+  work: (session: RecordsSession & { readonly connection: VhostConnection }) => Promise<T>,
+): Promise<T> {
+  return withRecords(invocation, tenant, async (session) => {
+    const { source, tenantId, settings } = session;
+    const connection = await openVhost(source, tenantId, { name: `matcher ${tenantId}`, log: quietLog(settings) });
+    try {
+      return await work({ ...session, connection });
+    } finally {
+      await connection.close();
+    }
+  });
 }
 
 async function connected<T>(

@@ -2,22 +2,28 @@ import { MatcherError } from '@matcher/shared/errors.ts';
 import { type ContextDefinition, contextDefinition } from '@matcher/shared/jobs/contracts/context.ts';
 import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
 
+interface ContextRow {
+  id: number;
+  status: string;
+  definition: unknown;
+}
+
 export interface FoundContext {
   id: number;
   definition: ContextDefinition;
 }
 
 /**
- * Finds the context and locks it for one run. The lock lives in the transaction that will commit the run's result: who loses one loses the other,
- * so two runs never overlap, however long one of them was paused.
+ * Finds the context and locks it for one run. The lock is on its row, where no other tenant of the same server reaches, and lives in the transaction that
+ * will commit the run's result: who loses one loses the other, so two runs never overlap, however long one of them was paused. Loads into the context go
+ * on meanwhile; a new definition waits for the run's end.
  *
  * @throws MatcherError `CONTEXT_NOT_FOUND`, `CONTEXT_NOT_ACTIVE`, `CONTEXT_BUSY`.
  */
 export async function lockContext(tx: Transaction, name: string): Promise<FoundContext> {
-  const [row] = await tx.query<{ id: number; status: string; definition: unknown }>(
-    'SELECT id, status, definition FROM contexts WHERE name = $1',
-    [name],
-  );
+  const select = 'SELECT id, status, definition FROM contexts WHERE name = $1';
+  const [locked] = await tx.query<ContextRow>(`${select} FOR NO KEY UPDATE SKIP LOCKED`, [name]);
+  const row = locked ?? (await tx.query<ContextRow>(select, [name]))[0];
   if (!row) {
     throw new MatcherError('CONTEXT_NOT_FOUND', `There is no context ${name}`, { hint: 'Apply its definition first.' });
   }
@@ -26,11 +32,7 @@ export async function lockContext(tx: Transaction, name: string): Promise<FoundC
       hint: 'Only an ACTIVE one is matched.',
     });
   }
-  const [lock] = await tx.query<{ got: boolean }>(
-    'SELECT pg_try_advisory_xact_lock(hashtextextended($1 || current_schema(), 0)) AS got',
-    [`run of context ${row.id} in `],
-  );
-  if (!lock?.got) {
+  if (!locked) {
     throw new MatcherError('CONTEXT_BUSY', `Another run is matching the context ${name}`, { remedy: 'not-now' });
   }
   return { id: row.id, definition: contextDefinition.parse(row.definition) };

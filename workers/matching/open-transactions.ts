@@ -2,6 +2,7 @@ import type { Side } from '@matcher/shared/jobs/contracts/context.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { parseAmount } from '@matcher/shared/money/decimal.ts';
 import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import { fieldsOf } from './engine/fields.ts';
 import type { PlainColumns } from './engine-pool.ts';
 
 /** One side's open transactions, as the engine takes them, and which transaction each row is. */
@@ -47,7 +48,7 @@ export async function readOpen(tx: Transaction, contextId: number, rules: readon
     [contextId],
   );
   const loadIds = loads.map(({ id }) => id);
-  const names = fieldNames(rules);
+  const names = fieldsOf(rules);
   const metadata = names.filter((name) => !canonical.has(name));
   const rows = await tx.query<Row>(
     `WITH open AS (
@@ -73,14 +74,6 @@ export async function readOpen(tx: Transaction, contextId: number, rules: readon
       ),
     );
   return { left: side('LEFT'), right: side('RIGHT'), loads: loadIds };
-}
-
-function fieldNames(rules: readonly Rule[]): string[] {
-  const names = rules.flatMap(({ config }) => [
-    ...config.matchFields,
-    ...('referenceField' in config ? [config.referenceField] : []),
-  ]);
-  return [...new Set(names)];
 }
 
 function columnsOf(rows: readonly Row[], fields: ReadonlyMap<string, (row: Row) => string | null>): OpenSide {

@@ -3,6 +3,7 @@ import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import type { PoolClient } from 'pg';
 import {
   type Association,
+  type AssociationRequest,
   completeAssociation,
   deleteAssociation,
   findAssociation,
@@ -30,7 +31,7 @@ export async function associate(
   parts: Parts,
   tenantId: TenantId,
   service: string,
-  request: NewAssociation,
+  asked: NewAssociation,
 ): Promise<Association> {
   return withLock(parts.pool, `${tenantId}/${service}`, async (client) => {
     const tenant = await livingTenant(client, tenantId);
@@ -39,6 +40,8 @@ export async function associate(
       await deleteAssociation(client, tenantId, service);
       before = undefined;
     }
+    const isolationMode = asked.isolationMode ?? before?.isolationMode ?? tenant.isolation;
+    const request = { ...asked, isolationMode };
     const known = before && openPasswords(parts.seal, before);
     if (before) checkRepeatable(before, known !== undefined, request);
     const passwords = known ?? { database: randomPassword(), broker: randomPassword() };
@@ -67,7 +70,11 @@ export async function associate(
 }
 
 /** @throws Refusal 409 for an association that has nothing to continue, or that could only be continued as it was begun. */
-function checkRepeatable({ status, service, isolationMode }: Association, readable: boolean, request: NewAssociation) {
+function checkRepeatable(
+  { status, service, isolationMode }: Association,
+  readable: boolean,
+  request: AssociationRequest,
+) {
   if (status === 'purging') {
     throw new Refusal(409, 'PURGING', 'The association is being purged; repeat its DELETE with purge=true first');
   }

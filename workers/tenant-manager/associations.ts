@@ -28,6 +28,9 @@ export interface Association {
   updatedAt: Date;
 }
 
+/** What an association is made by. */
+export type AssociationRequest = Omit<NewAssociation, 'isolationMode'> & { isolationMode: string };
+
 const columns = `tenant_id AS "tenantId", service, isolation_mode AS "isolationMode", status,
   max_open_conns AS "maxOpenConns", max_idle_conns AS "maxIdleConns", statement_timeout_ms AS "statementTimeoutMs",
   resource_name AS "resourceName", database_name AS "databaseName", broker_user AS "brokerUser",
@@ -67,7 +70,7 @@ export async function recordAssociation(
   db: Queryable,
   tenantId: TenantId,
   service: string,
-  request: NewAssociation,
+  request: AssociationRequest,
   passwords: { databasePassword: Buffer; brokerPassword: Buffer },
   sharedDatabase: string,
 ): Promise<Association> {

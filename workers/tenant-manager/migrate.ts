@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { MatcherError } from '@matcher/shared/errors.ts';
 import type { ClientBase } from 'pg';
+import { lockTimeoutMs } from './lock.ts';
 
 const directory = new URL('./migrations/', import.meta.url);
 
@@ -20,7 +21,10 @@ const lock = 0x746d6772;
 export async function migrate(client: ClientBase): Promise<void> {
   await client.query('BEGIN');
   try {
+    // Whoever starts is patient, but not without end.
+    await client.query(`SET LOCAL lock_timeout = ${lockTimeoutMs}`);
     await client.query('SELECT pg_advisory_xact_lock($1)', [lock]);
+    await client.query('SET LOCAL lock_timeout = 0');
     await client.query(`
       SET LOCAL client_min_messages = warning;
       CREATE SCHEMA IF NOT EXISTS tenant_manager;

@@ -44,11 +44,20 @@ export function purged(): Refusal {
  * Not a 404, which a client may remember for a while, and not a 5xx, which counts as a failure of the Tenant Manager: the answer will be
  * another one very soon.
  */
-export function stillProvisioning(): Refusal {
+function stillProvisioning(): Refusal {
   return new Refusal(
     409,
     'PROVISIONING',
     'The association is not provisioned completely; repeat its POST if that failed',
+  );
+}
+
+/** Not a 409, which a client takes for "it exists already". */
+export function busy(): Refusal {
+  return new Refusal(
+    503,
+    'BUSY',
+    'Another request for the same tenant or database is under way; repeat this one later',
   );
 }
 

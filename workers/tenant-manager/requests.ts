@@ -1,7 +1,7 @@
 import { errorMessage } from '@matcher/shared/errors.ts';
 import { readStatementTimeout } from '@matcher/shared/tenancy/statement-timeout.ts';
 import { type TenantId, tryCanonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
-import { service } from '@matcher/shared/tenancy/wire.ts';
+import { service, unseen } from '@matcher/shared/tenancy/wire.ts';
 import { z } from 'zod';
 import { credentialTypes } from './passwords.ts';
 import { type FieldProblem, invalidRequest, Refusal } from './refusals.ts';
@@ -21,12 +21,12 @@ const tenantId = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-/** PostgreSQL keeps no NUL and no half of a surrogate pair; nobody has a use for the other control characters. */
+/** PostgreSQL keeps no NUL and no half of a surrogate pair; what else steers terminals or turns a text's direction makes a name look like another one. */
 const printable = (max: number) =>
   z
     .string()
     .max(max)
-    .refine((value) => !/\p{Cc}/u.test(value) && value.isWellFormed(), 'holds characters that are no text');
+    .refine((value) => !unseen.test(value) && value.isWellFormed(), 'holds characters that are no text');
 
 const text = (max: number) => z.string().trim().min(1).pipe(printable(max));
 
@@ -70,9 +70,12 @@ export function idleBeyondOpen({
   return { field: 'maxIdleConns', problem: 'must not exceed maxOpenConns' };
 }
 
-/** `POST /v1/tenants/{tenantId}/associations/{service}` */
+/** Clients written in Go send the zero value of what they leave open. */
+const optionalIsolation = z.preprocess((value) => (value === '' ? undefined : value), isolation.optional());
+
+/** `POST /v1/tenants/{tenantId}/associations/{service}`. Without an isolation mode it is the one that the tenant was created with. */
 export const newAssociation = z
-  .object({ isolationMode: isolation, maxOpenConns: connections, maxIdleConns: connections })
+  .object({ isolationMode: optionalIsolation, maxOpenConns: connections, maxIdleConns: connections })
   .refine((limits) => idleBeyondOpen(limits) === undefined, {
     path: ['maxIdleConns'],
     message: 'must not exceed maxOpenConns',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { cronProblem, isTimeZone } from '../../schedules/cron.ts';
 import { rulesSchema } from './rules.ts';
 
 const name = (what: string) =>
@@ -31,6 +32,27 @@ export const source = z.strictObject({
   fieldMap,
 });
 
+/** When a context is matched without anybody asking for it. */
+export const schedule = z.strictObject({
+  cron: z
+    .string()
+    .max(200)
+    .superRefine((cron, issues) => {
+      const problem = cronProblem(cron);
+      if (problem) issues.addIssue({ code: 'custom', message: problem });
+    })
+    .describe(
+      'Five fields, as cron has them: minute, hour, day of month, month and day of week. "0 6 * * 1-5" is six o’clock on working days.',
+    ),
+  timezone: z
+    .string()
+    .refine(isTimeZone, {
+      error: ({ input }) => `takes the IANA name of a time zone, such as Europe/Berlin; got ${JSON.stringify(input)}`,
+    })
+    .default('UTC')
+    .describe('The time zone, by its IANA name, in which the fields are read.'),
+});
+
 const description = z.string().max(1000).optional();
 
 /** One reconciliation: what is compared with what, and by which rules. */
@@ -45,6 +67,7 @@ export const contextShape = {
   }),
   sources: z.array(source).min(2).max(20),
   rules: rulesSchema,
+  schedule: schedule.optional().describe('Publishes a matching.run in mode COMMIT at each of these times.'),
 };
 
 interface Named {
@@ -70,5 +93,31 @@ export function checkSources(context: Named, issues: z.core.$RefinementCtx): voi
   }
 }
 
-export const contextDefinition = z.strictObject(contextShape).superRefine(checkSources);
+/** Fields of a rule that need what a 1:1 context does not have, with the values that ask for nothing. */
+const needsMore: Readonly<Record<string, unknown>> = {
+  matchBaseAmount: false,
+  matchBaseCurrency: false,
+  groupBy: undefined,
+  allowPartial: false,
+  allocationToleranceValue: '0',
+  allocationUseBaseAmount: false,
+};
+
+/** A rule must never do less than its configuration claims. */
+export function checkRules(context: { rules: readonly { config: object }[] }, issues: z.core.$RefinementCtx): void {
+  context.rules.forEach(({ config }, index) => {
+    for (const [field, inert] of Object.entries(needsMore)) {
+      const value = (config as Record<string, unknown>)[field];
+      if (value === undefined || value === inert || (inert === '0' && Number(value) === 0)) continue;
+      issues.addIssue({
+        code: 'custom',
+        path: ['rules', index, 'config', field],
+        message: `${field} is not supported yet in a 1:1 context`,
+        input: value,
+      });
+    }
+  });
+}
+
+export const contextDefinition = z.strictObject(contextShape).superRefine(checkSources).superRefine(checkRules);
 export type ContextDefinition = z.infer<typeof contextDefinition>;

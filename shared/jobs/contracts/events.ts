@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { JobType } from './job-types.ts';
+import { type JobType, jobTypes } from './job-types.ts';
 import { jobResults } from './results.ts';
 
 /** How a job's end is announced on the topic exchange `matcher.events`; the routing key is the event's type. */
@@ -11,6 +11,10 @@ export const completionEvents = {
 } as const satisfies Record<JobType, { completed: string; failed: string }>;
 
 export const progressEvent = 'job.progress';
+/** A job of any type that was cancelled. */
+export const cancelledEvent = 'job.cancelled';
+/** A job that is not done because another one of its type has its idempotency key. */
+export const duplicateEvent = 'job.duplicate';
 
 /** Of every event. The message's `messageId` is the `eventId`: whoever receives one twice can tell. */
 const envelope = {
@@ -36,6 +40,16 @@ export type Failure = z.infer<typeof failure>;
 export function eventSchemas(): Record<string, z.ZodType> {
   const schemas: Record<string, z.ZodType> = {
     [progressEvent]: z.strictObject({ ...envelope, progress }),
+    [cancelledEvent]: z.strictObject({
+      ...envelope,
+      jobType: z.enum(jobTypes),
+      attempt: z.int().min(0).describe('Attempts that were begun; 0 when none was.'),
+    }),
+    [duplicateEvent]: z.strictObject({
+      ...envelope,
+      jobType: z.enum(jobTypes),
+      duplicateOf: z.string().describe('The id of the job that is done in its place.'),
+    }),
   };
   for (const [type, { completed, failed }] of Object.entries(completionEvents) as [
     JobType,

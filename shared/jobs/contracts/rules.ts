@@ -3,9 +3,7 @@ import { z } from 'zod';
 
 /**
  * The matching rules of a context, as a user configures them. Names, defaults and codes are those that existing
- * configurations use. Everything unknown is refused by name, and what a later version will understand (base amounts,
- * allocation, `groupBy`, `where`, `similarity`) is refused as not supported yet, unless it says what is the case anyway:
- * a rule must never do less than its configuration claims.
+ * configurations use. Everything unknown is refused by name: a rule must never do less than its configuration claims.
  *
  * Every problem says what the field takes and what it got; which field it is stands in the issue's `path`.
  */
@@ -70,16 +68,6 @@ const fieldName = z
   .min(1, takes('the name of a field'))
   .max(200, takes('the name of a field, at most 200 characters'));
 
-const NOT_YET = 'is not supported yet';
-
-type Inert = boolean | string | number;
-
-/** A field of a later version: only a value that changes nothing is taken. */
-const onlyInert = <const Values extends readonly [Inert, ...Inert[]]>(...values: Values) =>
-  z.literal(values, {
-    error: (issue) => `${NOT_YET}: takes only ${shown(values[0])} for now; got ${shown(issue.input)}`,
-  });
-
 const matchScore = (initial: number) =>
   wholeNumber(0, 100, initial).describe(
     'Kept for existing configurations and without effect: the confidence of a match is computed from its evidence (amount 40, currency 30, date 20, reference 10).',
@@ -108,39 +96,135 @@ const matchCurrency = flag(true).describe(
   'Whether both currencies must be equal. When false, amounts of different currencies are compared as plain numbers, at a lower confidence.',
 );
 
-const baseAmount = (baseScore: number) => ({
-  matchBaseAmount: onlyInert(false)
-    .default(false)
-    .describe('Comparing amounts in the base currency: not supported yet.'),
-  matchBaseCurrency: onlyInert(false).default(false).describe('Comparing base currencies: not supported yet.'),
+const baseAmount = (baseScore: number, how: string) => ({
+  matchBaseAmount: flag(false).describe(
+    `Whether the amounts in the base currency must ${how}, too. A record without one matches nothing.`,
+  ),
+  matchBaseCurrency: flag(false).describe(
+    'Whether both base currencies must be equal. A record without one matches nothing.',
+  ),
   matchBaseScore: wholeNumber(0, 100, baseScore).describe('Kept for existing configurations and without effect.'),
 });
-
-const allocation = {
-  allowPartial: onlyInert(false).optional().describe('Allocation in parts: not supported yet.'),
-  allocationDirection: onlyInert('LEFT_TO_RIGHT').optional().describe('Direction of allocation: not supported yet.'),
-  allocationToleranceMode: onlyInert('ABS').optional().describe('Tolerance of allocation: not supported yet.'),
-  allocationToleranceValue: onlyInert('0', 0).optional().describe('Tolerance of allocation: not supported yet.'),
-  allocationUseBaseAmount: onlyInert(false).optional().describe('Allocation in the base currency: not supported yet.'),
-};
-
-const LATER_FIELDS = new Set(['groupBy', 'where', 'similarity']);
 
 /** A strict object whose problem names each unknown field, and what there is instead. */
 const strict = <Shape extends z.core.$ZodLooseShape>(owner: string, shape: Shape) =>
   z.strictObject(shape, {
     error: (issue) => {
       if (issue.code !== 'unrecognized_keys') return `takes an object; got ${shown(issue.input)}`;
-      const later = issue.keys.filter((key) => LATER_FIELDS.has(key));
-      const unknown = issue.keys.filter((key) => !LATER_FIELDS.has(key));
-      return [
-        ...later.map((key) => `${key} ${NOT_YET}`),
-        ...unknown.map(
-          (key) => `${shown(key)} is not a field of ${owner}, which takes ${Object.keys(shape).join(', ')}`,
-        ),
-      ].join('; ');
+      return issue.keys
+        .map((key) => `${shown(key)} is not a field of ${owner}, which takes ${Object.keys(shape).join(', ')}`)
+        .join('; ');
     },
   });
+
+const OPERATORS = ['EQUALS', 'NOT_EQUALS', 'IN', 'NOT_IN', 'EXISTS', 'NOT_EXISTS'] as const;
+
+const conditionText = z.string(takes('a text')).max(1000, takes('a text of at most 1000 characters'));
+
+const condition = strict('a condition', {
+  field: fieldName.describe('Canonical (external_id, amount, currency, date, description) or any other column.'),
+  operator: z
+    .enum(OPERATORS, takes(listed(OPERATORS)))
+    .describe(
+      'What must hold. Texts are compared trimmed, upper and lower case told apart; a blank field does not exist.',
+    ),
+  value: conditionText.optional().describe('What EQUALS and NOT_EQUALS compare with.'),
+  values: z
+    .array(conditionText, takes('a list of texts'))
+    .min(1, takes('at least one text'))
+    .max(1000, takes('at most 1000 texts'))
+    .optional()
+    .describe('What IN and NOT_IN compare with.'),
+}).superRefine(({ operator, value, values }, context) => {
+  const needs = operator.endsWith('EQUALS') ? 'value' : operator.endsWith('IN') ? 'values' : undefined;
+  for (const [name, given] of Object.entries({ value, values })) {
+    if ((given !== undefined) === (name === needs)) continue;
+    const message =
+      name === needs ? `is needed with ${operator}` : `takes nothing with ${operator}; got ${shown(given)}`;
+    context.addIssue({ code: 'custom', path: [name], message, input: given });
+  }
+});
+
+const conditions = z
+  .array(condition, takes('a list of conditions'))
+  .max(32, takes('at most 32 conditions'))
+  .default([]);
+
+const choosing = {
+  where: strict('where', {
+    left: conditions.describe('Conditions on left records.'),
+    right: conditions.describe('Conditions on right records.'),
+  })
+    .prefault({})
+    .describe('Which records the rule looks at: those of which all conditions of their side hold.'),
+  similarity: strict('similarity', {
+    field: fieldName.describe('The text field that is compared, canonical or any other column.'),
+    floor: decimal('0.80', '1').describe(
+      'Least similarity of a match, from 0 to 1: the share of three-letter pieces that both texts have in common, without case, accents and punctuation.',
+    ),
+  })
+    .optional()
+    .describe(
+      'For what was typed by hand: how similar a text field must be. Of equally near records the more similar one is taken.',
+    ),
+};
+
+const groupBy = z
+  .union(
+    [
+      z.array(fieldName).min(1).max(16),
+      strict('groupBy', {
+        side: z.enum(['LEFT', 'RIGHT']).describe('The side whose records name those of the other side.'),
+        listField: fieldName.describe('The field that holds the list.'),
+        separator: z.string().min(1).max(10).default('|').describe('What stands between two entries of the list.'),
+        names: fieldName.default('external_id').describe('The field of the other side that an entry names.'),
+      }),
+    ],
+    takes('a list of field names, or an object with side and listField'),
+  )
+  .optional()
+  .describe(
+    'What binds parts to a whole: fields that are equal on both sides, or a list field of one side that names records of the other. It takes the place of the reference, the dates and the amounts of single records.',
+  );
+
+const allocation = {
+  groupBy,
+  allowPartial: flag(false).describe(
+    'With groupBy: whether parts that fall short of their whole are matched with as much of it as they come to.',
+  ),
+  allocationDirection: choice(['LEFT_TO_RIGHT', 'RIGHT_TO_LEFT'], 'LEFT_TO_RIGHT').describe(
+    'LEFT_TO_RIGHT: a left record is the whole, right ones are its parts. RIGHT_TO_LEFT: the other way round.',
+  ),
+  allocationToleranceMode: choice(['ABS', 'PERCENT'], 'ABS').describe(
+    'What allocationToleranceValue is: an amount, or a fraction of the whole (0.005 is half a percent).',
+  ),
+  allocationToleranceValue: decimal('0').describe('How far the sum of the parts may be from the whole.'),
+  allocationUseBaseAmount: flag(false).describe('Whether amounts in the base currency are summed.'),
+};
+
+interface Allocation {
+  groupBy?: unknown;
+  similarity?: unknown;
+  allowPartial: boolean;
+  allocationToleranceMode: string;
+  allocationToleranceValue: string;
+}
+
+function checkAllocation(config: Allocation, context: z.core.$RefinementCtx): void {
+  if (config.allocationToleranceMode === 'PERCENT' && parseAmount(config.allocationToleranceValue) > parseAmount('1')) {
+    const message = `takes a fraction from 0 to 1 when allocationToleranceMode is PERCENT; got ${shown(config.allocationToleranceValue)}`;
+    const input = config.allocationToleranceValue;
+    context.addIssue({ code: 'custom', path: ['allocationToleranceValue'], message, input });
+  }
+  if (config.similarity !== undefined && config.groupBy !== undefined) {
+    const message = 'takes nothing with groupBy, which says itself what belongs together';
+    context.addIssue({ code: 'custom', path: ['similarity'], message, input: config.similarity });
+  }
+  if (config.allowPartial && config.groupBy === undefined) {
+    const message = 'takes true only with groupBy: parts that nothing binds to a whole are not known to be short of it';
+    context.addIssue({ code: 'custom', path: ['allowPartial'], message: `${message}; got true`, input: true });
+  }
+}
 
 const exactConfig = strict('an EXACT rule', {
   matchAmount: flag(true).describe('Whether both amounts must be equal, sign included.'),
@@ -151,10 +235,13 @@ const exactConfig = strict('an EXACT rule', {
   ),
   ...reference,
   matchFields,
-  ...baseAmount(90),
+  ...baseAmount(90, 'be equal'),
+  ...choosing,
   matchScore: matchScore(100),
   ...allocation,
 }).superRefine((config, context) => {
+  checkAllocation(config, context);
+  if (config.groupBy !== undefined || config.matchBaseAmount) return;
   if (config.matchAmount || config.matchDate || config.matchReference || config.matchFields.length > 0) return;
   context.addIssue({
     code: 'custom',
@@ -181,10 +268,11 @@ const toleranceConfig = strict('a TOLERANCE rule', {
   ),
   ...reference,
   matchFields,
-  ...baseAmount(80),
+  ...baseAmount(80, 'agree'),
+  ...choosing,
   matchScore: matchScore(85),
   ...allocation,
-});
+}).superRefine(checkAllocation);
 
 const dateLagConfig = strict('a DATE_LAG rule', {
   minDays: wholeNumber(0, 3650, 0).describe(
@@ -201,8 +289,10 @@ const dateLagConfig = strict('a DATE_LAG rule', {
   matchCurrency,
   matchFields,
   matchScore: matchScore(80),
+  ...choosing,
   ...allocation,
 }).superRefine((config, context) => {
+  checkAllocation(config, context);
   const { minDays, maxDays, inclusive } = config;
   const path = ['maxDays'];
   if (maxDays < minDays) {
@@ -275,6 +365,7 @@ export type Rule = z.output<typeof ruleSchema>;
 /** A rule as a user writes it. */
 export type RuleInput = z.input<typeof ruleSchema>;
 
+export type Condition = Rule['config']['where']['left'][number];
 export type RuleType = Rule['type'];
 export type ExactConfig = Extract<Rule, { type: 'EXACT' }>['config'];
 export type ToleranceConfig = Extract<Rule, { type: 'TOLERANCE' }>['config'];

@@ -156,7 +156,7 @@ describe('a field that is wrong is named with its line, what it takes and what i
     [
       'one at the top',
       `colour: red\n${valid}`,
-      '1: colour: is no field; there is version, name, description, type, sources, rules, reports',
+      '1: colour: is no field; there is version, name, description, type, sources, rules, schedule, reports',
     ],
     ['one of a source', exchanged('side: LEFT', 'side: LEFT\n    filez: []'), /^7: sources\[0\]\.filez: is no field; /],
     [
@@ -165,9 +165,9 @@ describe('a field that is wrong is named with its line, what it takes and what i
       /^27: rules\[0\]\.config\.matchRefs: "matchRefs" is not a field of an EXACT rule/,
     ],
     [
-      'a rule of a later version',
+      'a rule that needs another type of context',
       exchanged('matchReference: false', 'groupBy: [day]'),
-      '27: rules[0].config.groupBy: groupBy is not supported yet',
+      '27: rules[0].config.groupBy: groupBy is not supported yet in a 1:1 context',
     ],
     [
       'an empty list',

@@ -160,8 +160,8 @@ a       a Ltd  active        ingest 1, matching 1/2      1  2/1/25              
 b       b Ltd  not consumed  ingest 0, matching 0/1      0  -                    0  ?        ?        ?
 
 PROCESS          ADDRESS         STATE    SLOTS  TENANTS  POOLS  LEASED  WAITING  BREAKER  STARTED
-ingest@host:1    127.0.0.1:4018  ready    0/4    1        0/100       0        0  closed   ${started}
-matching@host:1  127.0.0.1:4018  ready    1/4    1        0/100       0        0  closed   ${started}
+ingest@host:1    127.0.0.1:4018  running  0/4    1        0/100       0        0  closed   ${started}
+matching@host:1  127.0.0.1:4018  running  1/4    1        0/100       0        0  closed   ${started}
 matching@host:2  10.0.0.2:4018   stalled  0/4    0/2      0/100       0        0  closed   ${started}
 
 2 tenants: 1 active, 1 not consumed. Jobs: 1 running, 1,200 waiting, 0 delayed, 1 dead letters.

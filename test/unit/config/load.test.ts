@@ -110,6 +110,12 @@ test.each<[VariableName, unknown]>([
   ['POSTGRES_QUERY_TIMEOUT_SEC', 30],
   ['OBJECT_STORAGE_USE_PATH_STYLE', true],
   ['EXPORT_PRESIGN_EXPIRY_SEC', 3600],
+  ['DEDUPE_TTL_SEC', 3600],
+  ['IDEMPOTENCY_SUCCESS_TTL_HOURS', 168],
+  ['JOB_SLOTS_PER_TENANT', 0],
+  ['JOB_PATIENCE_HOURS', 24],
+  ['JOB_RETENTION_DAYS', 30],
+  ['MAINTENANCE_INTERVAL_SEC', 900],
 ])('%s is %s when nothing is set', (name, value) => {
   expect(loadSettings('worker', singleTenant)[name]).toBe(name in singleTenant ? undefined : value);
 });
@@ -224,4 +230,49 @@ test('an API key that no HTTP header can carry is refused before the first reque
   expect(problems({ ...multiTenant, MULTI_TENANT_SERVICE_API_KEY: 'schlüßel€' })).toEqual([
     'MULTI_TENANT_SERVICE_API_KEY',
   ]);
+});
+
+describe('numbers by name', () => {
+  const read = (name: 'JOB_DEADLINES' | 'JOB_TENANT_WEIGHTS', text: string) =>
+    Object.fromEntries(loadSettings('worker', { ...singleTenant, [name]: text })[name]);
+  const usual = { 'context.apply': 300, 'ingestion.run': 3600, 'matching.run': 7200, 'export.run': 3600 };
+
+  test('have defaults, and what is not named keeps its own', () => {
+    const settings = loadSettings('worker', singleTenant);
+    expect(Object.fromEntries(settings.JOB_DEADLINES)).toEqual(usual);
+    expect(settings.JOB_TENANT_WEIGHTS.size).toBe(0);
+    expect(read('JOB_DEADLINES', 'matching.run=60 , export.run = 5,')).toEqual({
+      ...usual,
+      'matching.run': 60,
+      'export.run': 5,
+    });
+  });
+
+  test('take a tenant by its slug or any spelling of its id', () => {
+    expect(read('JOB_TENANT_WEIGHTS', 'acme=3,18480464-59AB-48ea-b0db-a5ca252474af=2')).toEqual({
+      acme: 3,
+      '1848046459ab48eab0dba5ca252474af': 2,
+    });
+  });
+
+  test('are refused with everything that is wrong with them at once', () => {
+    const { problems } = failure({
+      ...singleTenant,
+      JOB_DEADLINES: 'matching.rum=60,export.run=0,ingestion.run,context.apply=1.5,matching.run=1,matching.run=2',
+      JOB_TENANT_WEIGHTS: 'a b=1,=2,acme=-1',
+    });
+    expect(problems).toEqual([
+      {
+        variable: 'JOB_TENANT_WEIGHTS',
+        problem:
+          'cannot be read: "a b" is not a tenant’s slug or id; "" is not a tenant’s slug or id; "acme=-1" is not name=number',
+      },
+      {
+        variable: 'JOB_DEADLINES',
+        problem:
+          'cannot be read: "matching.rum" is not one of context.apply, ingestion.run, matching.run, export.run; ' +
+          '"export.run=0" is not from 1 to 2147483; "ingestion.run" is not name=number; "context.apply=1.5" is not name=number; "matching.run" is there twice',
+      },
+    ]);
+  });
 });

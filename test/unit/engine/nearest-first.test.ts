@@ -3,6 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { matchNaively, naiveConfidence } from '../../support/naive-matching.ts';
 import { anyRules, pairsOf, record, rules, run, scattered, sides, sorted } from './records.ts';
 
+/** For thousands of cases on a machine that is busy with other things; on a quiet one they take seconds. */
+const LONG = 300_000;
+
 const reconciliation = (maxLength: number) => fc.record({ sides: sides(maxLength), rules: anyRules });
 
 /** One rule that compares neither reference nor date strictly: one partition, many lanes. */
@@ -18,79 +21,97 @@ const wideOpen = rules({
 });
 
 describe('the engine against the definition', () => {
-  test('gives the identical pairs and confidences on thousands of random reconciliations', () => {
-    fc.assert(
-      fc.property(reconciliation(12), ({ sides: { left, right }, rules: definition }) => {
-        expect(sorted(pairsOf(run(left, right, definition)))).toEqual(sorted(matchNaively(left, right, definition)));
-      }),
-      { numRuns: 4000 },
-    );
-  });
-
-  test('gives the identical pairs where one rule holds everything against everything', () => {
-    fc.assert(
-      fc.property(sides(27), ({ left, right }) => {
-        expect(sorted(pairsOf(run(left, right, wideOpen)))).toEqual(sorted(matchNaively(left, right, wideOpen)));
-      }),
-      { numRuns: 1000 },
-    );
-  });
-
-  test('gives the identical pairs where the dates are as far apart as the amounts are near', () => {
-    const tolerance = (dateWindowDays: number, matchCurrency: boolean) =>
-      rules({
-        type: 'TOLERANCE',
-        config: { matchCurrency, matchReference: false, absTolerance: '1.50', percentTolerance: '0', dateWindowDays },
-      });
-    const lag = (direction: 'ABS' | 'LEFT_BEFORE_RIGHT' | 'RIGHT_BEFORE_LEFT') =>
-      rules({ type: 'DATE_LAG', config: { minDays: 20, maxDays: 300, feeTolerance: '2', direction } });
-    const definitions = fc.constantFrom(
-      tolerance(3, true),
-      tolerance(30, true),
-      tolerance(30, false),
-      tolerance(3650, true),
-      lag('ABS'),
-      lag('LEFT_BEFORE_RIGHT'),
-      lag('RIGHT_BEFORE_LEFT'),
-      rules({ type: 'EXACT', config: { matchReference: false, matchDate: false } }),
-    );
-    fc.assert(
-      fc.property(
-        fc.record({ sides: scattered, definition: definitions }),
-        ({ sides: { left, right }, definition }) => {
+  test(
+    'gives the identical pairs and confidences on thousands of random reconciliations',
+    () => {
+      fc.assert(
+        fc.property(reconciliation(12), ({ sides: { left, right }, rules: definition }) => {
           expect(sorted(pairsOf(run(left, right, definition)))).toEqual(sorted(matchNaively(left, right, definition)));
-        },
-      ),
-      { numRuns: 300 },
-    );
-  });
+        }),
+        { numRuns: 4000 },
+      );
+    },
+    LONG,
+  );
+
+  test(
+    'gives the identical pairs where one rule holds everything against everything',
+    () => {
+      fc.assert(
+        fc.property(sides(27), ({ left, right }) => {
+          expect(sorted(pairsOf(run(left, right, wideOpen)))).toEqual(sorted(matchNaively(left, right, wideOpen)));
+        }),
+        { numRuns: 1000 },
+      );
+    },
+    LONG,
+  );
+
+  test(
+    'gives the identical pairs where the dates are as far apart as the amounts are near',
+    () => {
+      const tolerance = (dateWindowDays: number, matchCurrency: boolean) =>
+        rules({
+          type: 'TOLERANCE',
+          config: { matchCurrency, matchReference: false, absTolerance: '1.50', percentTolerance: '0', dateWindowDays },
+        });
+      const lag = (direction: 'ABS' | 'LEFT_BEFORE_RIGHT' | 'RIGHT_BEFORE_LEFT') =>
+        rules({ type: 'DATE_LAG', config: { minDays: 20, maxDays: 300, feeTolerance: '2', direction } });
+      const definitions = fc.constantFrom(
+        tolerance(3, true),
+        tolerance(30, true),
+        tolerance(30, false),
+        tolerance(3650, true),
+        lag('ABS'),
+        lag('LEFT_BEFORE_RIGHT'),
+        lag('RIGHT_BEFORE_LEFT'),
+        rules({ type: 'EXACT', config: { matchReference: false, matchDate: false } }),
+      );
+      fc.assert(
+        fc.property(
+          fc.record({ sides: scattered, definition: definitions }),
+          ({ sides: { left, right }, definition }) => {
+            expect(sorted(pairsOf(run(left, right, definition)))).toEqual(
+              sorted(matchNaively(left, right, definition)),
+            );
+          },
+        ),
+        { numRuns: 300 },
+      );
+    },
+    LONG,
+  );
 });
 
 describe('what a run promises', () => {
-  test('the same pairs in whatever order the rows come', () => {
-    const shuffled = reconciliation(14).chain(({ sides: { left, right }, rules: definition }) =>
-      fc.record({
-        left: fc.constant(left),
-        right: fc.constant(right),
-        leftOrder: fc.shuffledSubarray([...left.keys()], { minLength: left.length }),
-        rightOrder: fc.shuffledSubarray([...right.keys()], { minLength: right.length }),
-        definition: fc.constant(definition),
-      }),
-    );
-    fc.assert(
-      fc.property(shuffled, ({ left, right, leftOrder, rightOrder, definition }) => {
-        const [l, r] = [leftOrder.map((row) => left[row] as never), rightOrder.map((row) => right[row] as never)];
-        const straight = pairsOf(run(left, right, definition));
-        const permuted = pairsOf(run(l, r, definition)).map((pair) => ({
-          ...pair,
-          left: leftOrder[pair.left] as number,
-          right: rightOrder[pair.right] as number,
-        }));
-        expect(sorted(permuted)).toEqual(sorted(straight));
-      }),
-      { numRuns: 1000 },
-    );
-  });
+  test(
+    'the same pairs in whatever order the rows come',
+    () => {
+      const shuffled = reconciliation(14).chain(({ sides: { left, right }, rules: definition }) =>
+        fc.record({
+          left: fc.constant(left),
+          right: fc.constant(right),
+          leftOrder: fc.shuffledSubarray([...left.keys()], { minLength: left.length }),
+          rightOrder: fc.shuffledSubarray([...right.keys()], { minLength: right.length }),
+          definition: fc.constant(definition),
+        }),
+      );
+      fc.assert(
+        fc.property(shuffled, ({ left, right, leftOrder, rightOrder, definition }) => {
+          const [l, r] = [leftOrder.map((row) => left[row] as never), rightOrder.map((row) => right[row] as never)];
+          const straight = pairsOf(run(left, right, definition));
+          const permuted = pairsOf(run(l, r, definition)).map((pair) => ({
+            ...pair,
+            left: leftOrder[pair.left] as number,
+            right: rightOrder[pair.right] as number,
+          }));
+          expect(sorted(permuted)).toEqual(sorted(straight));
+        }),
+        { numRuns: 1000 },
+      );
+    },
+    LONG,
+  );
 
   test('no record is in two pairs', () => {
     fc.assert(

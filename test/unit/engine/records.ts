@@ -12,6 +12,8 @@ export interface Written {
   amount?: string;
   currency?: string;
   at?: string;
+  amountBase?: string | null;
+  baseCurrency?: string | null;
   fields?: Record<string, string | null>;
 }
 
@@ -25,6 +27,8 @@ export function record(written: Written = {}): NaiveRecord {
     amount: parseAmount(written.amount ?? '100.00'),
     currency: written.currency ?? 'BRL',
     timestamp: Date.parse(written.at ?? '2026-03-10T12:00:00Z'),
+    amountBase: typeof written.amountBase === 'string' ? parseAmount(written.amountBase) : null,
+    baseCurrency: written.baseCurrency ?? null,
     fields: { external_id: externalId, ...written.fields },
   };
 }
@@ -37,6 +41,8 @@ export function columns(records: readonly NaiveRecord[]): Columns {
     amount: records.map((r) => r.amount),
     currency: records.map((r) => r.currency),
     timestamp: records.map((r) => r.timestamp),
+    amountBase: records.map((r) => r.amountBase),
+    baseCurrency: records.map((r) => r.baseCurrency),
     field: (name) => records.map((r) => r.fields[name] ?? null),
   };
 }
@@ -97,10 +103,14 @@ const recordOf = (amount: fc.Arbitrary<bigint>, timestamp: fc.Arbitrary<number>)
       timestamp,
       reference: fc.constantFrom('R1', 'r1', ' r1 ', 'r2', '', '  ', null),
       order: fc.constantFrom('o1', 'o1', ' o1', 'O1', 'o2', '', null),
+      amountBase: fc.option(fc.oneof(amount, fc.constantFrom(parseAmount('50'), parseAmount('50.02')))),
+      baseCurrency: fc.constantFrom('EUR', 'EUR', 'USD', null),
+      state: fc.constantFrom('captured', 'captured', ' captured', 'failed', '', null),
+      text: fc.constantFrom('Padaria São José', 'PADARIA SAO JOSE', 'padaria s. jose', 'Jose Padaria', '?', '', null),
     })
-    .map(({ reference, order, ...rest }) => ({
+    .map(({ reference, order, state, text, ...rest }) => ({
       ...rest,
-      fields: { external_id: rest.externalId, reference, order },
+      fields: { external_id: rest.externalId, reference, order, state, text },
     }));
 
 const sideOf = (one: fc.Arbitrary<NaiveRecord>, maxLength: number) =>
@@ -148,6 +158,8 @@ export const scattered = fc
             amount: parseAmount('100') + BigInt(cents(amount, day)) * parseAmount('0.01'),
             currency: usd === 0 ? 'USD' : 'BRL',
             timestamp: Date.UTC(2025, 0, 1 + day),
+            amountBase: null,
+            baseCurrency: null,
             fields: {},
           })),
         );
@@ -157,7 +169,38 @@ export const scattered = fc
     });
   });
 
+const where = fc.constantFrom(
+  undefined,
+  undefined,
+  { left: [{ field: 'state', operator: 'EQUALS' as const, value: 'captured' }] },
+  { right: [{ field: 'state', operator: 'NOT_EQUALS' as const, value: 'failed' }] },
+  { left: [{ field: 'state', operator: 'IN' as const, values: ['captured', ''] }] },
+  { right: [{ field: 'state', operator: 'NOT_IN' as const, values: ['failed', ' captured '] }] },
+  {
+    left: [{ field: 'order', operator: 'EXISTS' as const }],
+    right: [
+      { field: 'reference', operator: 'NOT_EXISTS' as const },
+      { field: 'state', operator: 'EXISTS' as const },
+    ],
+  },
+);
+
+const similarity = fc.constantFrom(
+  undefined,
+  undefined,
+  { field: 'text', floor: '0' },
+  { field: 'text', floor: '0.6' },
+  { field: 'text', floor: '1' },
+);
+
+const base = {
+  matchBaseAmount: fc.constantFrom(false, false, true),
+  matchBaseCurrency: fc.constantFrom(false, false, true),
+};
+
 const common = {
+  where,
+  similarity,
   matchCurrency: fc.boolean(),
   matchFields: fc.constantFrom([], [], ['order'], ['order', 'reference']),
 };
@@ -177,6 +220,7 @@ const anyRule = fc.oneof(
     config: fc.record({
       ...common,
       ...referenceFields,
+      ...base,
       matchAmount: fc.boolean(),
       matchDate: fc.boolean(),
       datePrecision: fc.constantFrom('DAY' as const, 'TIMESTAMP' as const),
@@ -187,6 +231,7 @@ const anyRule = fc.oneof(
     config: fc.record({
       ...common,
       ...referenceFields,
+      ...base,
       dateWindowDays: fc.constantFrom(0, 1, 3, 3650),
       absTolerance: tolerances,
       percentTolerance: fc.constantFrom('0', '0.005', '0.5', '1'),

@@ -21,6 +21,14 @@ describe('defaults', () => {
     referenceMustSet: false,
   };
   const base = { matchBaseAmount: false, matchBaseCurrency: false };
+  const every = {
+    where: { left: [], right: [] },
+    allowPartial: false,
+    allocationDirection: 'LEFT_TO_RIGHT',
+    allocationToleranceMode: 'ABS',
+    allocationToleranceValue: '0',
+    allocationUseBaseAmount: false,
+  };
 
   test('of an EXACT rule', () => {
     expect(ruleSchema.parse({ type: 'EXACT', priority: 1 }).config).toEqual({
@@ -31,6 +39,7 @@ describe('defaults', () => {
       ...reference,
       matchFields: [],
       ...base,
+      ...every,
       matchScore: 100,
       matchBaseScore: 90,
     });
@@ -48,6 +57,7 @@ describe('defaults', () => {
       ...reference,
       matchFields: [],
       ...base,
+      ...every,
       matchScore: 85,
       matchBaseScore: 80,
     });
@@ -62,6 +72,7 @@ describe('defaults', () => {
       feeTolerance: '0',
       matchCurrency: true,
       matchFields: [],
+      ...every,
       matchScore: 80,
     });
   });
@@ -103,7 +114,7 @@ describe('decimals', () => {
 
 describe('a bad configuration is refused with what the field takes and what it got', () => {
   const exactFields =
-    'matchAmount, matchCurrency, matchDate, datePrecision, matchReference, referenceField, caseInsensitive, referenceMustSet, matchFields, matchBaseAmount, matchBaseCurrency, matchBaseScore, matchScore, allowPartial, allocationDirection, allocationToleranceMode, allocationToleranceValue, allocationUseBaseAmount';
+    'matchAmount, matchCurrency, matchDate, datePrecision, matchReference, referenceField, caseInsensitive, referenceMustSet, matchFields, matchBaseAmount, matchBaseCurrency, matchBaseScore, where, similarity, matchScore, groupBy, allowPartial, allocationDirection, allocationToleranceMode, allocationToleranceValue, allocationUseBaseAmount';
   test.each([
     ['EXACT', { matchAmount: 'yes' }, ['matchAmount: takes true or false; got "yes"']],
     ['EXACT', { datePrecision: 'HOUR' }, ['datePrecision: takes DAY or TIMESTAMP; got "HOUR"']],
@@ -149,47 +160,67 @@ describe('a bad configuration is refused with what the field takes and what it g
   });
 });
 
-describe('what a later version brings', () => {
+describe('what a rule looks at, and how it allocates', () => {
   test.each([
-    [{ matchBaseAmount: true }, 'matchBaseAmount: is not supported yet: takes only false for now; got true'],
-    [{ matchBaseCurrency: true }, 'matchBaseCurrency: is not supported yet: takes only false for now; got true'],
-    [{ allowPartial: true }, 'allowPartial: is not supported yet: takes only false for now; got true'],
+    [{ matchBaseAmount: 1 }, 'matchBaseAmount: takes true or false; got 1'],
+    [{ where: [] }, 'where: takes an object; got []'],
     [
-      { allocationDirection: 'RIGHT_TO_LEFT' },
-      'allocationDirection: is not supported yet: takes only "LEFT_TO_RIGHT" for now; got "RIGHT_TO_LEFT"',
+      { where: { left: [{ field: 'state', operator: 'IS' }] } },
+      'where.left.0.operator: takes EQUALS, NOT_EQUALS, IN, NOT_IN, EXISTS or NOT_EXISTS; got "IS"',
+    ],
+    [{ where: { left: [{ field: 'state', operator: 'EQUALS' }] } }, 'where.left.0.value: is needed with EQUALS'],
+    [
+      { where: { right: [{ field: 'state', operator: 'NOT_IN', values: [] }] } },
+      'where.right.0.values: takes at least one text; got []',
     ],
     [
-      { allocationToleranceMode: 'PERCENT' },
-      'allocationToleranceMode: is not supported yet: takes only "ABS" for now; got "PERCENT"',
+      { where: { right: [{ field: 'state', operator: 'EXISTS', value: 'x' }] } },
+      'where.right.0.value: takes nothing with EXISTS; got "x"',
+    ],
+    [{ similarity: 0.8 }, 'similarity: takes an object; got 0.8'],
+    [
+      { similarity: { field: 'text', floor: '1.1' } },
+      'similarity.floor: takes a decimal from 0 to 1, best as text such as "0.80"; got "1.1"',
+    ],
+    [{ groupBy: 'seller' }, 'groupBy: takes a list of field names, or an object with side and listField; got "seller"'],
+    [
+      { allowPartial: true },
+      'allowPartial: takes true only with groupBy: parts that nothing binds to a whole are not known to be short of it; got true',
+    ],
+    [{ allocationDirection: 'LEFT' }, 'allocationDirection: takes LEFT_TO_RIGHT or RIGHT_TO_LEFT; got "LEFT"'],
+    [
+      { allocationToleranceValue: '-1' },
+      'allocationToleranceValue: takes a decimal of 0 or more, best as text such as "0"; got "-1"',
     ],
     [
-      { allocationToleranceValue: '1' },
-      'allocationToleranceValue: is not supported yet: takes only "0" for now; got "1"',
+      { allocationToleranceMode: 'PERCENT', allocationToleranceValue: '2' },
+      'allocationToleranceValue: takes a fraction from 0 to 1 when allocationToleranceMode is PERCENT; got "2"',
     ],
-    [
-      { allocationUseBaseAmount: true },
-      'allocationUseBaseAmount: is not supported yet: takes only false for now; got true',
-    ],
-    [{ groupBy: ['seller'] }, ': groupBy is not supported yet'],
-    [{ where: { left: [] } }, ': where is not supported yet'],
-    [{ similarity: 0.8 }, ': similarity is not supported yet'],
-  ])('is refused: %j', (config, problem) => {
-    expect(problems('EXACT', config)).toEqual([problem]);
+  ])('%j is refused', (config, problem) => {
+    for (const type of ['EXACT', 'TOLERANCE']) expect(problems(type, config)).toEqual([problem]);
   });
 
-  test('is taken where it changes nothing', () => {
-    const inert = {
-      matchBaseAmount: false,
-      matchBaseCurrency: false,
+  test('is refused where it would do nothing', () => {
+    const config = { groupBy: ['settlement'], similarity: { field: 'text' } };
+    expect(problems('DATE_LAG', config)).toEqual([
+      'similarity: takes nothing with groupBy, which says itself what belongs together',
+    ]);
+  });
+
+  test('is taken as existing configurations write it', () => {
+    const config = {
+      matchBaseAmount: true,
       matchBaseScore: 75,
-      matchScore: 60,
-      allowPartial: false,
-      allocationDirection: 'LEFT_TO_RIGHT' as const,
-      allocationToleranceMode: 'ABS' as const,
-      allocationToleranceValue: 0 as const,
-      allocationUseBaseAmount: false,
-    };
-    expect(ruleSchema.parse({ type: 'TOLERANCE', priority: 1, config: inert }).config).toMatchObject(inert);
+      groupBy: { side: 'LEFT', listField: 'included_order_ids' },
+      allowPartial: true,
+      allocationToleranceMode: 'PERCENT',
+      allocationToleranceValue: 0.005,
+    } as const;
+    expect(ruleSchema.parse({ type: 'EXACT', priority: 1, config }).config).toMatchObject({
+      ...config,
+      groupBy: { side: 'LEFT', listField: 'included_order_ids', separator: '|', names: 'external_id' },
+      allocationToleranceValue: '0.005',
+    });
   });
 });
 

@@ -1,14 +1,16 @@
+import { FairSlots } from '@matcher/shared/jobs/fair-slots.ts';
 import { JobSlot } from '@matcher/shared/jobs/job-slot.ts';
-import { Slots } from '@matcher/shared/slots.ts';
+import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 const { signal } = new AbortController();
-let slots: Slots;
+const user = { tenantId: 'a' as TenantId, weight: 1 };
+let slots: FairSlots;
 let database: { silent: boolean };
 
 beforeEach(() => {
   vi.useFakeTimers();
-  slots = new Slots(1);
+  slots = new FairSlots({ total: 1, perTenant: 1 });
   database = { silent: false };
 });
 afterEach(() => {
@@ -16,17 +18,17 @@ afterEach(() => {
 });
 
 test('a database that goes silent does not keep the slot from others; until it answers, its tenant’s deliveries take none', async () => {
-  const slot = new JobSlot(slots, database);
-  await slot.reserve(signal);
+  const slot = new JobSlot(slots, user, database);
+  await slot.reserve(signal, 60_000);
   const answer = Promise.withResolvers<string>();
   const waiting = slot.giveWhileSilent(answer.promise);
-  const other = slots.acquire(signal);
+  const other = slots.acquire({ ...user, tenantId: 'b' as TenantId }, signal);
   await vi.advanceTimersByTimeAsync(1000);
   const release = await other;
   expect(slot.held).toBe(false);
 
-  const next = new JobSlot(slots, database);
-  await next.reserve(signal);
+  const next = new JobSlot(slots, user, database);
+  await next.reserve(signal, 60_000);
   expect(next.held).toBe(false);
 
   answer.resolve('there');
@@ -40,8 +42,8 @@ test('a database that goes silent does not keep the slot from others; until it a
 });
 
 test('a wait for something else than the own database keeps the slot', async () => {
-  const slot = new JobSlot(slots, database);
-  await slot.reserve(signal);
+  const slot = new JobSlot(slots, user, database);
+  await slot.reserve(signal, 60_000);
   let own = false;
   void slot.giveWhileSilent(new Promise(() => {}), () => own);
   await vi.advanceTimersByTimeAsync(5000);
@@ -52,8 +54,8 @@ test('a wait for something else than the own database keeps the slot', async () 
 });
 
 test('an answer in time keeps the slot; one that is given twice frees one place', async () => {
-  const slot = new JobSlot(slots, database);
-  await slot.reserve(signal);
+  const slot = new JobSlot(slots, user, database);
+  await slot.reserve(signal, 60_000);
   await slot.giveWhileSilent(Promise.resolve());
   await vi.advanceTimersByTimeAsync(5000);
   expect(slot.held).toBe(true);

@@ -24,8 +24,7 @@ interface FakePool {
   version: number;
   state: 'opening' | 'open' | 'closing' | 'gone';
   held: number;
-  /** Since which lease (by number) PostgreSQL refuses it. */
-  refusedSince: number;
+  /** PostgreSQL refuses a new connection of it. */
   refused(): void;
   /** Ends the opening or the closing that is under way. */
   proceed(ok: boolean): void;
@@ -56,10 +55,12 @@ class World {
 
   constructor(limit: number) {
     this.limit = limit;
-    const source = { config: async (tenantId) => this.config(tenantId), forget: () => {} } as Partial<TenantSource>;
+    const source = { config: async (tenantId) => this.config(tenantId) } as Partial<TenantSource>;
     const settings = { MULTI_TENANT_MAX_TENANT_POOLS: limit, MULTI_TENANT_IDLE_TIMEOUT_SEC: idleMs / 1000 };
     this.pools = new TenantPools(source as TenantSource, settings as Settings, testLog().log, {
       maxWaitMs,
+      // As the refresher does, which asks the Tenant Manager.
+      onRefused: (tenantId) => this.pools.refresh(this.config(tenantId)),
       open: (tenantId, config, refused) => this.open(tenantId, config ?? this.config(tenantId), refused),
     });
   }
@@ -77,11 +78,7 @@ class World {
       version,
       state: 'opening',
       held: 0,
-      refusedSince: Infinity,
-      refused: () => {
-        fake.refusedSince = this.asked.length;
-        refused('28P01');
-      },
+      refused: () => refused('28P01'),
       proceed,
     };
     const pool = fake as unknown as OpenedPool['pool'];
@@ -111,7 +108,6 @@ class World {
   lease(tenantId: TenantId): void {
     const epoch = this.epochs.get(tenantId) as number;
     const version = this.seen.get(tenantId) as number;
-    const number = this.asked.length;
     const asked: Asked = { tenantId, epoch, version, settled: false };
     this.asked.push(asked);
     this.pools.lease(tenantId).then(
@@ -124,7 +120,6 @@ class World {
         if (fake.tenantId !== tenantId) this.failures.push(`${tenantId} was given the pool of ${fake.tenantId}`);
         if (this.epochs.get(tenantId) !== epoch) this.failures.push(`${tenantId} came in although it was removed`);
         if (this.stopped) this.failures.push(`${tenantId} came in although the process is stopping`);
-        if (fake.refusedSince <= number) this.failures.push(`${tenantId} was given a pool that is refused`);
         if (fake.version < version) this.failures.push(`${tenantId} went back to an older configuration`);
         this.seen.set(tenantId, Math.max(fake.version, this.seen.get(tenantId) as number));
       },
@@ -241,7 +236,14 @@ const steps = [
   fc.nat(20).map((index) =>
     step(`refuse(${index})`, (world) => {
       const open = world.existing.filter(({ state }) => state === 'open');
-      open[index % open.length]?.refused();
+      const fake = open[index % open.length];
+      if (!fake) return;
+      const { size } = world.pools;
+      fake.refused();
+      // What is configured as it was is left alone.
+      if (fake.version !== world.versions.get(fake.tenantId)) return;
+      expect(fake.state, 'a refused pool of an unchanged configuration was closed').toBe('open');
+      expect(world.pools.size).toBe(size);
     }),
   ),
   tenant.map((tenantId) =>

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import type { Settings } from '@matcher/shared/config/variables.ts';
 import { createMetrics } from '@matcher/shared/observability/metrics.ts';
 import { createTenantManagerClient } from '@matcher/shared/tenancy/manager-client.ts';
-import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
+import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   connectionsOf,
@@ -95,7 +95,6 @@ describe('an answer that is about the tenant', () => {
       { code: '0131', error: 'x', status: 'suspended' },
       {
         code: 'TENANT_SUSPENDED',
-        status: 'suspended',
         remedy: 'not-now',
         message: expect.stringContaining('suspended'),
       },
@@ -104,7 +103,7 @@ describe('an answer that is about the tenant', () => {
       '403 of a purged tenant',
       403,
       { status: 'purged' },
-      { code: 'TENANT_SUSPENDED', status: 'purged', message: expect.stringContaining('purged') },
+      { code: 'TENANT_SUSPENDED', message: expect.stringContaining('purged') },
     ],
     [
       '403 without a status',
@@ -152,6 +151,80 @@ test('a mistake in the tenant’s own module is that tenant’s, and one in anot
   expect(await client().config(tenantId)).toMatchObject({ rabbitmq: { port: answer.rabbitmq.matcher.port } });
 });
 
+describe('two tenants with one vhost', () => {
+  const [first, second, third] = ['first', 'second', 'third'].map(canonicalTenantId) as [TenantId, TenantId, TenantId];
+  const taken = { code: 'VHOST_OF_ANOTHER_TENANT', remedy: 'not-now', message: expect.stringContaining(first) };
+  /** Which vhost each tenant has; without one, it is unknown. */
+  let vhosts: Map<string, { vhost?: string; host?: string; port?: number }>;
+  beforeEach(() => {
+    vhosts = new Map([first, second].map((id) => [id, { vhost: 'shared' }]));
+    manager.respond = (request, response) => {
+      const id = /tenants\/(\w+)\//.exec(request.url ?? '')?.[1] ?? '';
+      const { databases, rabbitmq, ...rest } = connectionsOf(id);
+      const own = vhosts.get(id);
+      const body = { ...rest, databases, rabbitmq: { matcher: { ...rabbitmq.matcher, ...own } } };
+      (own ? json(200, body) : json(404, { code: 'TENANT_NOT_FOUND' }))(request, response);
+    };
+  });
+
+  test('the second is refused, and said to be; the first goes on', async () => {
+    const { log, lines } = testLog();
+    const { config, refresh } = createTenantManagerClient(manager.settings(), { log });
+    await config(first);
+    await expect(config(second)).rejects.toMatchObject(taken);
+    await expect(refresh(second)).rejects.toMatchObject(taken);
+    expect(await refresh(first)).toMatchObject({ rabbitmq: { vhost: 'shared' } });
+    const said = lines.map((line) => JSON.parse(line)).filter(({ code }) => code === taken.code);
+    expect(said[0]).toMatchObject({ level: 'warn', tenantId: second, msg: 'a tenant has no vhost of its own' });
+    expect(lines.join()).not.toContain(standInPassword);
+  });
+
+  test.each([
+    ['host, whatever its case', { vhost: 'shared', host: 'BROKER' }, taken],
+    ['port', { vhost: 'shared', port: 5672 }, undefined],
+    ['name, whose case counts', { vhost: 'Shared' }, undefined],
+    ['host', { vhost: 'shared', host: 'other' }, undefined],
+  ])('it is the same by its %s', async (_what, own, expected) => {
+    const { config } = client();
+    await config(first);
+    vhosts.set(second, own);
+    if (expected) await expect(config(second)).rejects.toMatchObject(expected);
+    else expect((await config(second)).tenantId).toBe(second);
+  });
+
+  test.each<[string, () => void]>([
+    ['has moved away', () => vhosts.set(first, { vhost: 'elsewhere' })],
+    ['is gone', () => vhosts.delete(first)],
+  ])('the second gets it once the first %s', async (_what, change) => {
+    const { config, refresh } = client();
+    await config(first);
+    await expect(config(second)).rejects.toMatchObject(taken);
+    change();
+    expect(await refresh(second)).toMatchObject({ rabbitmq: { vhost: 'shared' } });
+  });
+
+  test('while nobody can say where the first is now, the vhost stays its own', async () => {
+    const { config, refresh } = client();
+    await config(first);
+    const { respond } = manager;
+    manager.respond = (request, response) =>
+      request.url?.includes(first) ? json(503, '')(request, response) : respond(request, response);
+    await expect(refresh(second)).rejects.toMatchObject(taken);
+    expect((await config(first)).tenantId).toBe(first);
+  });
+
+  test('two that change places both come to theirs', async () => {
+    vhosts.set(second, { vhost: 'other' });
+    const { config, refresh } = client();
+    await Promise.all([config(first), config(second)]);
+    vhosts.set(first, { vhost: 'other' }).set(second, { vhost: 'shared' });
+    expect((await refresh(first)).rabbitmq.vhost).toBe('other');
+    expect((await refresh(second)).rabbitmq.vhost).toBe('shared');
+    vhosts.set(third, { vhost: 'shared' });
+    await expect(config(third)).rejects.toMatchObject({ ...taken, message: expect.stringContaining(second) });
+  });
+});
+
 test('a suspension is heard whatever else is in the refusal', async () => {
   manager.respond = json(403, { code: 131, status: 'suspended' });
   await expect(client().config(tenantId)).rejects.toMatchObject({ code: 'TENANT_SUSPENDED' });
@@ -191,6 +264,27 @@ describe('a failure of the Tenant Manager itself says nothing about the tenant',
     expect(manager.requests.map(({ url }) => url)).not.toContain('/elsewhere');
   });
 
+  test.each([301, 302, 303, 307, 308])('a redirect (%i) to another server does not show it the key', async (status) => {
+    const elsewhere = await startManagerStandIn();
+    elsewhere.respond = json(200, answer);
+    const location = `${elsewhere.settings().MULTI_TENANT_URL}/v1/tenants/${tenantId}/associations/matcher/connections`;
+    manager.respond = json(status, '', { location });
+    await expect(client().config(tenantId)).rejects.toMatchObject({
+      code: 'TENANT_MANAGER_REFUSED',
+      remedy: 'not-now',
+    });
+    await expect(client().suspend(tenantId)).rejects.toMatchObject({ code: 'TENANT_MANAGER_REFUSED' });
+    expect(elsewhere.requests).toEqual([]);
+    await elsewhere.close();
+  });
+
+  test('an answer of nearly 10 MiB is read', async () => {
+    const name = 'x'.repeat(1000);
+    const listed = Array.from({ length: 10_000 }, (_, i) => ({ id: `t${i}`, name }));
+    manager.respond = json(200, listed);
+    expect(await client().listActive()).toHaveLength(10_000);
+  });
+
   test('an answer of more than 10 MiB is not read to its end', async () => {
     let closed: Promise<unknown> | undefined;
     manager.respond = (_request, response) => {
@@ -212,6 +306,14 @@ describe('a failure of the Tenant Manager itself says nothing about the tenant',
   test.each<[string, Respond]>([
     ['at all', () => {}],
     ['to the end', (_request, response) => void response.writeHead(200).write('{"id":')],
+    [
+      'to the end, though there is always a little more',
+      (_request, response) => {
+        response.writeHead(200).write('{"id":"');
+        const drip = setInterval(() => response.write('x'), 5);
+        response.once('close', () => clearInterval(drip));
+      },
+    ],
   ])('no answer in time %s', async (_what, respond) => {
     manager.respond = respond;
     await expect(client({ MULTI_TENANT_TIMEOUT: 0.05 }).config(tenantId)).rejects.toMatchObject({

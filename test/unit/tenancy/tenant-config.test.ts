@@ -1,7 +1,7 @@
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import { tenantConfigFrom } from '@matcher/shared/tenancy/tenant-config.ts';
 import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
-import { connectionsAnswer } from '@matcher/shared/tenancy/wire.ts';
+import { activeTenantsAnswer, connectionsAnswer, lifecycleEvent, refusal } from '@matcher/shared/tenancy/wire.ts';
 import { describe, expect, test } from 'vitest';
 
 const tenantId = canonicalTenantId('acme');
@@ -178,4 +178,56 @@ test('schema isolation without a schema is refused, instead of putting all tenan
   );
   const databases = { matcher: { postgresql: { ...postgresql('db'), schema: 'acme' } } };
   expect(read({ isolationMode: 'schema', databases }).postgres.schema).toBe('acme');
+});
+
+describe('characters that nobody sees, and that steer terminals or turn what follows them', () => {
+  const turned = 'acme\u202eslug\u001b[2J\u2066';
+  test('are replaced in what is only shown', () => {
+    expect(read({ tenantSlug: turned }).slug).toBe('acme\ufffdslug\ufffd[2J\ufffd');
+    const shown = connectionsAnswer.parse({ ...answer, tenantName: turned, status: 'a\nb', service: 'x\ud800' });
+    expect(shown).toMatchObject({
+      tenantName: read({ tenantSlug: turned }).slug,
+      status: 'a\ufffdb',
+      service: 'x\ufffd',
+    });
+    expect(activeTenantsAnswer.parse([{ id: 'acme', name: 'A\u2028\u200f', status: '\u009b' }])).toEqual([
+      { id: 'acme', name: 'A\ufffd\ufffd', status: '\ufffd' },
+    ]);
+    expect(refusal.parse({ code: 'X\r\nY', error: 'no\u061cpe', status: 'suspended\u0000' })).toEqual({
+      code: 'X\ufffd\ufffdY',
+      error: 'no\ufffdpe',
+      status: 'suspended\ufffd',
+    });
+  });
+
+  test.each(['host', 'database', 'username', 'schema'])(
+    'are refused in the database’s %s, and not repeated',
+    (field) => {
+      const databases = { matcher: { postgresql: { ...postgresql('db'), [field]: turned } } };
+      expect(() => read({ databases })).toThrow(
+        expect.objectContaining({
+          code: 'SERVICE_NOT_CONFIGURED',
+          message: expect.stringMatching(new RegExp(`^[ -~]* no valid postgresql\\.${field}$`)),
+        }),
+      );
+    },
+  );
+
+  test.each(['host', 'vhost', 'username'])('are refused in the broker’s %s', (field) => {
+    expect(() => read({ rabbitmq: { matcher: { ...rabbitmq('broker'), [field]: turned } } })).toThrow(
+      expect.objectContaining({ message: expect.stringContaining(`no valid ${field}`) }),
+    );
+  });
+
+  test('are a password’s own business, and letters of any language anybody’s', () => {
+    const databases = { matcher: { postgresql: { ...postgresql('db'), password: turned, database: 'données-数据' } } };
+    expect(read({ databases, tenantSlug: 'עסק – 事業' })).toMatchObject({
+      slug: 'עסק – 事業',
+      postgres: { password: turned, database: 'données-数据' },
+    });
+  });
+
+  test('make an event’s type none', () => {
+    expect(lifecycleEvent.safeParse({ event_type: 'tenant.created\u202e', tenant_id: 'acme' }).success).toBe(false);
+  });
 });

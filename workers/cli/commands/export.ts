@@ -7,6 +7,7 @@ import { downloadExport } from '../file-transfer.ts';
 import {
   contextOption,
   finishCommand,
+  idempotencyKeyOption,
   required,
   type Shell,
   tenantOption,
@@ -23,6 +24,7 @@ interface Options {
   report: Report;
   output?: string;
   wait?: boolean;
+  idempotencyKey?: string;
 }
 
 export function addExportCommand(program: Command, shell: Shell): void {
@@ -33,6 +35,7 @@ export function addExportCommand(program: Command, shell: Shell): void {
     .addOption(contextOption())
     .addOption(required(new Option('--report <report>', 'what it is about').choices(reports)))
     .option('--output <file>', 'wait, and download it to this file')
+    .addOption(idempotencyKeyOption())
     .addOption(waitOption())
     .addOption(timeoutOption());
   finishCommand(
@@ -40,13 +43,13 @@ export function addExportCommand(program: Command, shell: Shell): void {
     shell,
     'matcher export --context card-settlement --report MATCHED --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --output matched.csv',
     async (invocation, options: Options) => {
-      const { tenant, context, report, output, wait } = options;
+      const { tenant, context, report, output, wait, idempotencyKey } = options;
       const body = { version: 1, context, report } as const;
       checkBody('export.run', body);
       if (output !== undefined) {
         await checkOutputFile(output);
         await withTenantAndBucket(invocation, tenant, async ({ jobs, objects }) => {
-          const jobId = await jobs.publish('export.run', body);
+          const jobId = await jobs.publish('export.run', body, { idempotencyKey });
           const result = await jobs.finish<'export.run'>(jobId, `export ${report}`);
           invocation.out.progress(`export ${report}`, 'downloading');
           await downloadExport(objects, result, output, invocation.signal);
@@ -55,7 +58,7 @@ export function addExportCommand(program: Command, shell: Shell): void {
         return;
       }
       await withTenant(invocation, tenant, async ({ jobs }) => {
-        const jobId = await jobs.publish('export.run', body);
+        const jobId = await jobs.publish('export.run', body, { idempotencyKey });
         if (!wait) return invocation.out.result({ jobId }, jobId);
         const result = await jobs.finish<'export.run'>(jobId, `export ${report}`);
         invocation.out.result({ jobId, state: 'SUCCEEDED', result }, exportText(result));

@@ -11,6 +11,7 @@ import {
   contextOption,
   finishCommand,
   type Invocation,
+  idempotencyKeyOption,
   required,
   type Shell,
   tenantOption,
@@ -28,6 +29,7 @@ interface Options {
   format?: FileFormat;
   objectKey?: string;
   wait?: boolean;
+  idempotencyKey?: string;
 }
 
 export function addIngestCommand(program: Command, shell: Shell): void {
@@ -42,6 +44,7 @@ export function addIngestCommand(program: Command, shell: Shell): void {
     .addOption(required(new Option('--source <name>', 'the source that the file is of')))
     .addOption(new Option('--format <format>', 'by the file’s extension when absent').choices(['CSV', 'JSON']))
     .option('--object-key <key>', 'instead of a file: what lies in the tenant’s part of the bucket already')
+    .addOption(idempotencyKeyOption())
     .addOption(waitOption())
     .addOption(timeoutOption());
   finishCommand(
@@ -85,11 +88,11 @@ async function ingest(invocation: Invocation, options: Options, file: string | u
 async function publish(
   { out }: Invocation,
   { jobs }: TenantSession,
-  { wait, source }: Options,
+  { wait, source, idempotencyKey }: Options,
   body: { version: 1; context: string; source: string; objectKey: string; format: FileFormat },
-  id?: string,
+  id: string = randomUUID(),
 ): Promise<void> {
-  const jobId = await jobs.publish('ingestion.run', body, id);
+  const jobId = await jobs.publish('ingestion.run', body, { id, idempotencyKey });
   if (!wait) return out.result({ jobId, objectKey: body.objectKey }, jobId);
   const result = await jobs.finish<'ingestion.run'>(jobId, `ingest ${source}`);
   out.result({ jobId, state: 'SUCCEEDED', result }, ingestionText(result));

@@ -1,7 +1,7 @@
 import { loadSettings } from '@matcher/shared/config/load.ts';
-import { errorCode } from '@matcher/shared/errors.ts';
 import { createS3Client } from '@matcher/shared/objects/tenant-objects.ts';
 import { createTenantManagerClient, type TenantManagerClient } from '@matcher/shared/tenancy/manager-client.ts';
+import { isAboutTenant } from '@matcher/shared/tenancy/manager-refusals.ts';
 import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { type Command, Option } from 'commander';
 import { Interrupted, PartlyDone, UsageError } from '../failures.ts';
@@ -88,9 +88,8 @@ function existsAt(manager: TenantManagerClient) {
       await manager.config(tenantId);
       return true;
     } catch (error) {
-      if (errorCode(error) === 'TENANT_NOT_FOUND') return false;
-      if (['TENANT_SUSPENDED', 'SERVICE_NOT_CONFIGURED'].includes(errorCode(error))) return true;
-      throw error;
+      if (!isAboutTenant(error)) throw error;
+      return error.code !== 'TENANT_NOT_FOUND';
     }
   };
 }
@@ -115,7 +114,7 @@ function migrationText(migration: Migration): string {
   if (tenantFolders > 0) lines.push(`${grouped(tenantFolders)} folders belong to tenants and were left alone.`);
   if (undecidedFolders.length > 0) {
     lines.push(
-      'Left alone, because a tenant could be called so; --folder NAME moves one that is not a tenant’s:',
+      'Left alone, because they may be a tenant’s, or another program’s; --folder NAME moves one that is not:',
       ...shown(undecidedFolders, undecidedFolders.length),
     );
   }

@@ -1,7 +1,8 @@
-import type { Side } from './side.ts';
+import type { RowOrder } from './row-order.ts';
+import type { SortedRows } from './sorted-rows.ts';
 
 /**
- * The rows of one side of a partition, in lanes and cells. A lane is a day and a currency; its cells are the different
+ * The rows of one side, in lanes and cells. A lane is a partition, a day and a currency; its cells are the different
  * amounts on it, ascending; a cell's rows are in their side's order and are taken from the front. However many records
  * share day, currency and amount, they are one cell: that is what makes hot keys cheap.
  */
@@ -11,62 +12,81 @@ export interface Cells {
   /** Per cell: place in `rows` of its first open row. Equal to `end` when the cell is empty. */
   readonly head: Int32Array;
   readonly end: Int32Array;
-  readonly amount: readonly bigint[];
-  /** Per cell: its amount's place among all amounts (see `Side`). Ascends within a lane. */
-  readonly amountPlace: Int32Array;
+  /** Per cell: its amount (see `Amounts`). Ascends within a lane. */
+  readonly high: Float64Array;
+  readonly low: Float64Array;
   readonly lane: Int32Array;
   readonly lanes: {
     readonly count: number;
-    readonly day: Int32Array;
+    /** Where the lane's day and partition are on the line (see `SortedRows`). Ascends. */
+    readonly line: Float64Array;
     readonly currency: Int32Array;
-    /** First cell of each lane, and one more entry for the end of the last. Lanes ascend by day. */
+    /** First cell of each lane, and one more entry for the end of the last. */
     readonly start: Int32Array;
   };
 }
 
-export function cellsOf(side: Side, partitionRows: Int32Array): Cells {
-  const { day, currency } = side;
-  const amountPlace = side.amountPlace();
-  const { byRow } = side.order();
-  const rows = partitionRows
-    .slice()
-    .sort(
-      (a, b) =>
-        (day[a] as number) - (day[b] as number) ||
-        (currency[a] as number) - (currency[b] as number) ||
-        (amountPlace[a] as number) - (amountPlace[b] as number) ||
-        (byRow[a] as number) - (byRow[b] as number),
-    );
-  const sameLane = (a: number, b: number) => day[a] === day[b] && currency[a] === currency[b];
-  const head: number[] = [];
-  const laneOfCell: number[] = [];
-  const laneStart: number[] = [];
-  for (let place = 0; place < rows.length; place++) {
-    const row = rows[place] as number;
-    const before = rows[place - 1];
-    const isLane = before === undefined || !sameLane(row, before);
-    if (isLane) laneStart.push(head.length);
-    if (!isLane && amountPlace[before] === amountPlace[row]) continue;
-    head.push(place);
-    laneOfCell.push(laneStart.length - 1);
+/** Ranks the rows in their side's order, and lays them in cells. */
+export function cellsOf(sorted: SortedRows, order: RowOrder): Cells {
+  const { size, line, currency, high, low } = sorted;
+  const cellOfPlace = new Int32Array(size);
+  let count = 0;
+  let laneCount = 0;
+  const firstPlace = new Int32Array(size + 1);
+  const lane = new Int32Array(size);
+  const laneStart = new Int32Array(size + 1);
+  for (let place = 0; place < size; place++) {
+    const isLane = place === 0 || line[place] !== line[place - 1] || currency[place] !== currency[place - 1];
+    if (isLane) laneStart[laneCount++] = count;
+    if (isLane || low[place] !== low[place - 1] || high[place] !== high[place - 1]) {
+      firstPlace[count] = place;
+      lane[count] = laneCount - 1;
+      count++;
+    }
+    cellOfPlace[place] = count - 1;
   }
-  const firstRows = Int32Array.from(head, (place) => rows[place] as number);
-  const laneRows = Int32Array.from(laneStart, (cell) => firstRows[cell] as number);
+  laneStart[laneCount] = count;
+  firstPlace[count] = size;
+  const places = firstPlace.slice(0, count);
+  const lanePlaces = laneStart.subarray(0, laneCount).map((cell) => places[cell] as number);
   return {
-    count: head.length,
-    rows,
-    head: Int32Array.from(head),
-    end: Int32Array.from([...head.slice(1), rows.length]),
-    amount: Array.from(firstRows, (row) => side.amount[row] as bigint),
-    amountPlace: firstRows.map((row) => amountPlace[row] as number),
-    lane: Int32Array.from(laneOfCell),
+    count,
+    rows: inOrder(sorted.rows, cellOfPlace, firstPlace.slice(0, count), order),
+    head: places,
+    end: firstPlace.slice(1, count + 1),
+    high: gathered(high, places),
+    low: gathered(low, places),
+    lane: lane.slice(0, count),
     lanes: {
-      count: laneStart.length,
-      day: laneRows.map((row) => day[row] as number),
-      currency: laneRows.map((row) => currency[row] as number),
-      start: Int32Array.from([...laneStart, head.length]),
+      count: laneCount,
+      line: gathered(line, lanePlaces),
+      currency: lanePlaces.map((place) => currency[place] as number),
+      start: laneStart.slice(0, laneCount + 1),
     },
   };
+}
+
+function gathered(values: Float64Array, places: Int32Array): Float64Array {
+  const result = new Float64Array(places.length);
+  for (let i = 0; i < places.length; i++) result[i] = values[places[i] as number] as number;
+  return result;
+}
+
+/** The rows cell by cell, each cell's in their side's order: dealt out to their cells in that order. */
+function inOrder(rows: Int32Array, cellOfPlace: Int32Array, next: Int32Array, order: RowOrder): Int32Array {
+  const ranked = order.rank(rows);
+  const cellOfRank = new Int32Array(rows.length);
+  for (let place = 0; place < rows.length; place++) {
+    cellOfRank[order.byRow[rows[place] as number] as number] = cellOfPlace[place] as number;
+  }
+  const result = new Int32Array(rows.length);
+  for (let rank = 0; rank < rows.length; rank++) {
+    const cell = cellOfRank[rank] as number;
+    const at = next[cell] as number;
+    next[cell] = at + 1;
+    result[at] = ranked[rank] as number;
+  }
+  return result;
 }
 
 /** The first open row of a cell; -1 when the cell is empty. */
@@ -75,15 +95,33 @@ export function firstRow(cells: Cells, cell: number): number {
   return head < (cells.end[cell] as number) ? (cells.rows[head] as number) : -1;
 }
 
-/** Takes the first row out of a cell; says whether the cell is empty now. */
-export function dropFirst(cells: Cells, cell: number): boolean {
-  const head = (cells.head[cell] as number) + 1;
+export function openRows(cells: Cells, cell: number): number {
+  return (cells.end[cell] as number) - (cells.head[cell] as number);
+}
+
+/** Takes the first rows out of a cell; says whether the cell is empty now. */
+export function dropFirst(cells: Cells, cell: number, rows: number): boolean {
+  const head = (cells.head[cell] as number) + rows;
   cells.head[cell] = head;
   return head === cells.end[cell];
 }
 
+/** The first cell from `from` up to `to`, on one lane, whose amount is at least the wanted one; `to` when there is none. */
+export function firstAmountFrom(cells: Cells, high: number, low: number, from: number, to: number): number {
+  const { high: highs, low: lows } = cells;
+  let least = from;
+  let most = to;
+  while (least < most) {
+    const middle = (least + most) >>> 1;
+    const h = highs[middle] as number;
+    if (h < high || (h === high && (lows[middle] as number) < low)) least = middle + 1;
+    else most = middle;
+  }
+  return least;
+}
+
 /** The first index from `low` up to `high` whose value is at least `wanted`; `high` when there is none. */
-export function firstAtLeast(ascending: Int32Array, wanted: number, low: number, high: number): number {
+export function firstAtLeast(ascending: Float64Array, wanted: number, low: number, high: number): number {
   let from = low;
   let to = high;
   while (from < to) {

@@ -3,6 +3,8 @@
  * throughout, so that every machine computes the same. Source: the reference's section on confidence.
  */
 
+import { type Amounts, exact } from './amounts.ts';
+
 /** A part that holds fully. Parts are in 1/10000, rounded down, so that a part is whole only when nothing is missing. */
 export const WHOLE = 10_000;
 
@@ -10,6 +12,8 @@ export const WHOLE = 10_000;
 export const LEAST_CONFIDENCE = 60;
 
 const WEIGHT = { amount: 40, currency: 30, date: 20, reference: 10 };
+
+type Scale = Pick<Amounts, 'unit' | 'wide'>;
 
 /** Each in 1/10000. */
 export interface Parts {
@@ -42,10 +46,37 @@ export function amountPart(left: bigint, right: bigint): number {
   return difference >= larger ? 0 : Number(((larger - difference) * BigInt(WHOLE)) / larger);
 }
 
-/** `amountPart(left, right) >= least`, without the division. */
-export function amountPartReaches(left: bigint, right: bigint, least: number): boolean {
-  if (least <= 0 || left === right) return least <= WHOLE;
-  const { difference, larger } = compared(left, right);
+/** `amountPart` of two-word amounts. */
+export function amountPartOf(of: Scale, leftHigh: number, left: number, rightHigh: number, right: number): number {
+  if (left === right && leftHigh === rightHigh) return WHOLE;
+  if (!of.wide) {
+    const larger = Math.max(Math.abs(left), Math.abs(right));
+    const difference = Math.abs(left - right);
+    if (difference >= larger) return 0;
+    // Far enough from 2^53 that the division can't be rounded up to the next whole number.
+    if (larger < 2 ** 36) return Math.floor(((larger - difference) * WHOLE) / larger);
+  }
+  return amountPart(exact(of.unit, of.wide, leftHigh, left), exact(of.unit, of.wide, rightHigh, right));
+}
+
+/** `amountPartOf(…) >= least`, without the division. */
+export function amountPartReaches(
+  of: Scale,
+  leftHigh: number,
+  left: number,
+  rightHigh: number,
+  right: number,
+  least: number,
+): boolean {
+  if (least <= 0 || (left === right && leftHigh === rightHigh)) return least <= WHOLE;
+  if (!of.wide) {
+    const largest = Math.max(Math.abs(left), Math.abs(right));
+    if (largest < 2 ** 39) return (largest - Math.abs(left - right)) * WHOLE >= largest * least;
+  }
+  const { difference, larger } = compared(
+    exact(of.unit, of.wide, leftHigh, left),
+    exact(of.unit, of.wide, rightHigh, right),
+  );
   return (larger - difference) * BigInt(WHOLE) >= larger * BigInt(least);
 }
 

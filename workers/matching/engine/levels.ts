@@ -1,56 +1,68 @@
 import type { Cells } from './cells.ts';
+import { radixSort, wordsOf } from './radix.ts';
 
 /**
- * The cells of a side across the days: sorted by currency, then amount, then day. A level is one amount of one currency; on it
- * there is one cell per day. Where a lane asks which amounts there are on a day, a level asks which days have an amount.
+ * The cells of a side across the days: sorted by partition, currency, amount and day. A level is one amount of one currency and
+ * partition; on it there is one cell per day. Where a lane asks which amounts there are on a day, a level asks which days have an
+ * amount. The levels of one currency and partition are a tower.
  */
 export interface Levels {
-  readonly count: number;
   /** Place → cell. */
   readonly cells: Int32Array;
   /** Cell → place. */
   readonly placeOf: Int32Array;
-  /** Per place. */
-  readonly day: Int32Array;
+  /** Per place: where the cell's day is on the line. */
+  readonly line: Float64Array;
   readonly level: Int32Array;
   /** First place of each level, and one more entry for the end of the last. */
   readonly start: Int32Array;
-  /** Per level: its amount's place among all amounts. Ascends within a currency. */
-  readonly amountPlace: Int32Array;
-  /** One entry per currency: its first level, and one more entry for the end of the last. */
-  readonly currencyStart: Int32Array;
+  /** Per level: its amount (see `Amounts`). Ascends within a tower. */
+  readonly high: Float64Array;
+  readonly low: Float64Array;
+  /** Per tower: its partition. Ascends. */
+  readonly towerPartition: Float64Array;
+  /** First level of each tower, and one more entry for the end of the last. */
+  readonly towerStart: Int32Array;
 }
 
-export function levelsOf(cells: Cells): Levels {
-  const { amountPlace, lane, lanes } = cells;
-  const currency = lane.map((own) => lanes.currency[own] as number);
-  const sorted = Int32Array.from({ length: cells.count }, (_, cell) => cell).sort(
-    (a, b) =>
-      (currency[a] as number) - (currency[b] as number) ||
-      (amountPlace[a] as number) - (amountPlace[b] as number) ||
-      a - b, // lanes, and so cells, ascend by day
-  );
-  const placeOf = new Int32Array(cells.count);
-  const level = new Int32Array(cells.count);
+/** @param span days from one partition to the next on the line. */
+export function levelsOf(cells: Cells, span: number): Levels {
+  const { count, lane, lanes } = cells;
+  const partition = new Float64Array(count);
+  const currency = new Uint32Array(count);
+  for (let cell = 0; cell < count; cell++) {
+    const own = lane[cell] as number;
+    partition[cell] = Math.floor((lanes.line[own] as number) / span);
+    currency[cell] = lanes.currency[own] as number;
+  }
+  // Lanes, and so cells, ascend by day already.
+  const order = radixSort([...wordsOf(cells.low), ...wordsOf(cells.high), currency, ...wordsOf(partition)], count);
+  const placeOf = new Int32Array(count);
+  const level = new Int32Array(count);
+  const line = new Float64Array(count);
   const start: number[] = [];
-  const currencyStart: number[] = [];
-  for (let place = 0; place < cells.count; place++) {
-    const cell = sorted[place] as number;
-    const before = sorted[place - 1];
-    const isCurrency = before === undefined || currency[before] !== currency[cell];
-    if (isCurrency) currencyStart.push(start.length);
-    if (isCurrency || amountPlace[before] !== amountPlace[cell]) start.push(place);
+  const towerStart: number[] = [];
+  for (let place = 0; place < count; place++) {
+    const cell = order[place] as number;
+    const before = order[place - 1];
+    const isTower =
+      before === undefined || currency[before] !== currency[cell] || partition[before] !== partition[cell];
+    if (isTower) towerStart.push(start.length);
+    if (isTower || cells.low[before] !== cells.low[cell] || cells.high[before] !== cells.high[cell]) start.push(place);
     placeOf[cell] = place;
     level[place] = start.length - 1;
+    line[place] = lanes.line[lane[cell] as number] as number;
   }
+  const cellOfLevel = Int32Array.from(start, (place) => order[place] as number);
   return {
-    count: start.length,
-    cells: sorted,
+    cells: order,
     placeOf,
-    day: sorted.map((cell) => lanes.day[lane[cell] as number] as number),
+    line,
     level,
-    start: Int32Array.from([...start, cells.count]),
-    amountPlace: Int32Array.from(start, (place) => amountPlace[sorted[place] as number] as number),
-    currencyStart: Int32Array.from([...currencyStart, start.length]),
+    start: Int32Array.from([...start, count]),
+    high: Float64Array.from(cellOfLevel, (cell) => cells.high[cell] as number),
+    low: Float64Array.from(cellOfLevel, (cell) => cells.low[cell] as number),
+    towerPartition: Float64Array.from(towerStart, (first) => partition[cellOfLevel[first] as number] as number),
+    towerStart: Int32Array.from([...towerStart, start.length]),
   };
 }

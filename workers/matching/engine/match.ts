@@ -1,8 +1,12 @@
+import { MatcherError } from '@matcher/shared/errors.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
-import { pairNearestFirst } from './nearest.ts';
+import { fieldsOf } from './fields.ts';
+import { NONE } from './keys.ts';
+import { type PartitionedRows, pairNearestFirst } from './nearest.ts';
 import { Pace } from './pace.ts';
 import { PairList } from './pair-list.ts';
-import { partition } from './partitions.ts';
+import { pairOneByOne } from './pairwise.ts';
+import { type PartitionedSide, partition } from './partitions.ts';
 import { type Side, sidesOf } from './side.ts';
 import { satisfies, type Terms, termsOf } from './terms.ts';
 import type { MatchInput, MatchOutput, RuleStatistics } from './types.ts';
@@ -14,12 +18,14 @@ import type { MatchInput, MatchOutput, RuleStatistics } from './types.ts';
  *
  * Pure: no input or output beyond its argument and result, nothing is changed, nothing yields.
  *
- * @throws the reason of `input.signal` when that is aborted.
+ * @throws the reason of `input.signal` when that is aborted; MatcherError `RULE_ALLOCATES` for a rule with `groupBy`.
  */
 export function matchOneToOne(input: MatchInput): MatchOutput {
-  const sides = sidesOf(input.left, input.right, comparedFields(input.rules));
+  refuseAllocation(input.rules);
+  const sides = sidesOf(input.left, input.right, fieldsOf(input.rules));
   const pairs = new PairList(sides.left, sides.right);
   const statistics: RuleStatistics[] = [];
+  const limited = new Set<number>();
   const order = input.rules.map((rule, index) => ({ rule, index })).sort((a, b) => a.rule.priority - b.rule.priority);
   let running = order[0]?.index ?? 0;
   const pace = new Pace(input.signal, input.onProgress, () => ({
@@ -32,7 +38,14 @@ export function matchOneToOne(input: MatchInput): MatchOutput {
     pace.check();
     const started = performance.now();
     const pairsBefore = pairs.size;
-    const candidates = runRule(index, termsOf(rule, sides.left, sides.right), sides, pairs, pace);
+    const candidates = runRule(
+      index,
+      termsOf(rule, sides.left, sides.right),
+      sides,
+      pairs,
+      (row) => limited.add(row),
+      pace,
+    );
     statistics.push({
       rule: index,
       candidates,
@@ -40,36 +53,66 @@ export function matchOneToOne(input: MatchInput): MatchOutput {
       ms: performance.now() - started,
     });
   }
-  return { pairs: pairs.done(), rules: statistics };
+  const limitedAndOpen = [...limited].filter((row) => pairs.isOpenLeft(row)).sort((a, b) => a - b);
+  return { pairs: pairs.done(), limited: limitedAndOpen, rules: statistics };
 }
 
 /** Runs one rule over what is open; returns how many pairs were held against it. */
-function runRule(index: number, terms: Terms, sides: { left: Side; right: Side }, pairs: PairList, pace: Pace): number {
-  const { count, left, right } = partition(pairs.openLeft(), pairs.openRight(), terms.keys, () => pace.check());
+function runRule(
+  index: number,
+  terms: Terms,
+  sides: { left: Side; right: Side },
+  pairs: PairList,
+  limited: (leftRow: number) => void,
+  pace: Pace,
+): number {
+  const { count, left, right } = partition(
+    pairs.openLeft(terms.looksAt.left),
+    pairs.openRight(terms.looksAt.right),
+    terms.keys,
+    () => pace.check(),
+  );
+  const take = {
+    near: (leftRow: number, rightRow: number) => pairs.add(index, terms, leftRow, rightRow),
+    equal: (leftRow: number, rightRow: number) => pairs.addEqual(index, terms, leftRow, rightRow),
+  };
   let candidates = 0;
-  const take = (leftRow: number, rightRow: number) => pairs.add(index, terms, leftRow, rightRow);
   for (let p = 0; p < count; p++) {
-    const leftRows = left.rows.subarray(left.start[p], left.start[p + 1]);
-    const rightRows = right.rows.subarray(right.start[p], right.start[p + 1]);
-    if (leftRows.length === 0 || rightRows.length === 0) continue;
+    if (left.count[p] !== 1 || right.count[p] !== 1) continue;
+    // With unique references nearly every partition is this one pair.
     pace.step();
-    if (leftRows.length === 1 && rightRows.length === 1) {
-      // With unique references nearly every partition is this one pair.
-      const [leftRow, rightRow] = [leftRows[0] as number, rightRows[0] as number];
-      candidates++;
-      if (satisfies(terms, sides.left, sides.right, leftRow, rightRow)) take(leftRow, rightRow);
-    } else {
-      candidates += pairNearestFirst(sides, { left: leftRows, right: rightRows }, terms, take, pace);
-    }
+    const leftRow = left.first[p] as number;
+    const rightRow = right.first[p] as number;
+    candidates++;
+    if (terms.keysSuffice) pairs.addEqual(index, terms, leftRow, rightRow);
+    else if (satisfies(terms, sides.left, sides.right, leftRow, rightRow)) pairs.add(index, terms, leftRow, rightRow);
   }
-  return candidates;
+  const rows = { left: manyToMany(left, left, right), right: manyToMany(right, left, right) };
+  if (rows.left.rows.length === 0) return candidates;
+  if (terms.pairwise) return candidates + pairOneByOne(sides, rows, terms, take.near, limited, pace);
+  return candidates + pairNearestFirst(sides, rows, terms, take, pace);
 }
 
-/** Every field that a rule compares, once each. */
-function comparedFields(rules: readonly Rule[]): string[] {
-  const names = rules.flatMap(({ type, config }) => [
-    ...config.matchFields,
-    ...(type !== 'DATE_LAG' && config.matchReference ? [config.referenceField] : []),
-  ]);
-  return [...new Set(names)].sort();
+/** A side's rows that share their partition with rows of the other side, where that is more than one pair. */
+function manyToMany(own: PartitionedSide, left: PartitionedSide, right: PartitionedSide): PartitionedRows {
+  const rows = new Int32Array(own.rows.length);
+  const partition = new Int32Array(own.rows.length);
+  let size = 0;
+  for (let i = 0; i < own.rows.length; i++) {
+    const p = own.partition[i] as number;
+    if (p === NONE || right.count[p] === 0 || (left.count[p] === 1 && right.count[p] === 1)) continue;
+    rows[size] = own.rows[i] as number;
+    partition[size++] = p;
+  }
+  return { rows: rows.subarray(0, size), partition: partition.subarray(0, size) };
+}
+
+/** A rule must not do less than it says: what sums up parts has no meaning between single records. */
+function refuseAllocation(rules: readonly Rule[]): void {
+  const rule = rules.find(({ config }) => config.groupBy !== undefined);
+  if (rule === undefined) return;
+  throw new MatcherError('RULE_ALLOCATES', `The rule ${rule.name ?? rule.priority} has groupBy, in a 1:1 context`, {
+    hint: 'Take groupBy out, or make the context one of type 1:N or N:M.',
+    remedy: 'permanent',
+  });
 }

@@ -11,8 +11,9 @@ export class OpenSlots {
 
   constructor(size: number) {
     this.#size = size;
-    this.#down = Int32Array.from({ length: size + 1 }, (_, i) => i);
-    this.#up = Int32Array.from({ length: size + 1 }, (_, i) => i);
+    this.#down = new Int32Array(size + 1);
+    for (let i = 0; i <= size; i++) this.#down[i] = i;
+    this.#up = this.#down.slice();
   }
 
   close(slot: number): void {

@@ -1,7 +1,15 @@
-import { amountPart, confidenceOf, datePart, WHOLE } from './confidence.ts';
+import { amountPartOf, confidenceOf, datePart, type Parts, WHOLE } from './confidence.ts';
 import type { Side } from './side.ts';
-import type { Terms } from './terms.ts';
+import { SAME } from './similarity.ts';
+import { referencePartOf, similarityOf, type Terms } from './terms.ts';
 import type { MatchedPairs } from './types.ts';
+
+const equal = (reference: number) => {
+  const parts = { amount: WHOLE, currency: WHOLE, date: WHOLE, reference };
+  return { parts, confidence: confidenceOf(parts) };
+};
+const EQUAL = equal(0);
+const EQUAL_WITH_REFERENCE = equal(WHOLE);
 
 /** The pairs of a run as they are found, each with its evidence, and which rows are still open. */
 export class PairList {
@@ -32,32 +40,56 @@ export class PairList {
 
   /** Adds a pair that satisfies a rule; both rows are taken from now on. */
   add(rule: number, terms: Terms, leftRow: number, rightRow: number): void {
+    const similarity = terms.pairwise?.isReference ? (similarityOf(terms, leftRow, rightRow) ?? 0) : SAME;
     const days = Math.abs((this.#left.day[leftRow] as number) - (this.#right.day[rightRow] as number));
+    const { amounts: left } = this.#left;
+    const { amounts: right } = this.#right;
     const parts = {
-      amount: amountPart(this.#left.amount[leftRow] as bigint, this.#right.amount[rightRow] as bigint),
+      amount: amountPartOf(
+        left,
+        left.high[leftRow] as number,
+        left.low[leftRow] as number,
+        right.high[rightRow] as number,
+        right.low[rightRow] as number,
+      ),
       currency: this.#left.currency[leftRow] === this.#right.currency[rightRow] ? WHOLE : 0,
       date: datePart(days, terms.dateWindow),
-      reference: terms.referencePart,
+      reference: referencePartOf(terms, similarity),
     };
+    this.#put(rule, leftRow, rightRow, confidenceOf(parts), parts);
+  }
+
+  /** Adds a pair that satisfies a rule with the same amount, date and currency, as far as the rule asks: nothing has to be looked up. */
+  addEqual(rule: number, terms: Terms, leftRow: number, rightRow: number): void {
+    const evidence = terms.referencePart === WHOLE ? EQUAL_WITH_REFERENCE : EQUAL;
+    this.#put(rule, leftRow, rightRow, evidence.confidence, evidence.parts);
+  }
+
+  #put(rule: number, leftRow: number, rightRow: number, confidence: number, parts: Parts): void {
     const at = this.size++;
     this.#leftTaken[leftRow] = 1;
     this.#rightTaken[rightRow] = 1;
     this.#rule[at] = rule;
     this.#leftRow[at] = leftRow;
     this.#rightRow[at] = rightRow;
-    this.#confidence[at] = confidenceOf(parts);
+    this.#confidence[at] = confidence;
     this.#parts.amount[at] = parts.amount;
     this.#parts.currency[at] = parts.currency;
     this.#parts.date[at] = parts.date;
     this.#parts.reference[at] = parts.reference;
   }
 
-  openLeft(): Int32Array {
-    return openRows(this.#leftTaken);
+  isOpenLeft(row: number): boolean {
+    return this.#leftTaken[row] === 0;
   }
 
-  openRight(): Int32Array {
-    return openRows(this.#rightTaken);
+  /** @param lookedAt 1 for the rows that count; all when undefined. */
+  openLeft(lookedAt?: Uint8Array): Int32Array {
+    return openRows(this.#leftTaken, lookedAt);
+  }
+
+  openRight(lookedAt?: Uint8Array): Int32Array {
+    return openRows(this.#rightTaken, lookedAt);
   }
 
   /** All pairs so far, in arrays of their own of exactly that length. */
@@ -80,11 +112,11 @@ export class PairList {
   }
 }
 
-function openRows(taken: Uint8Array): Int32Array {
+function openRows(taken: Uint8Array, lookedAt: Uint8Array | undefined): Int32Array {
   const rows = new Int32Array(taken.length);
   let count = 0;
   for (let row = 0; row < taken.length; row++) {
-    if (taken[row] === 0) rows[count++] = row;
+    if (taken[row] === 0 && lookedAt?.[row] !== 0) rows[count++] = row;
   }
   return rows.subarray(0, count);
 }

@@ -1,31 +1,32 @@
-import type { Columns } from './types.ts';
+import { type Amounts, amountsOf } from './amounts.ts';
+import { packed } from './pack.ts';
+import { RowOrder } from './row-order.ts';
+import type { Columns, PackedCodes, PackedColumns, PackedOptionalAmounts, PackedText } from './types.ts';
 
 const DAY_MS = 86_400_000;
 
 /** One side as the engine works on it: what rules compare as numbers, and the order of its rows. */
 export interface Side {
-  readonly columns: Columns;
+  readonly columns: PackedColumns;
   readonly size: number;
-  readonly amount: ArrayLike<bigint>;
+  readonly amounts: Amounts;
   /** Whole UTC days since 1970-01-01. */
   readonly day: Int32Array;
   /** The same number for the same currency, on both sides. */
   readonly currency: Int32Array;
-  /**
-   * Each row's amount as its place among all different amounts of both sides, ascending: what a search compares instead of
-   * the amounts themselves. Computed on first use, like the order.
-   */
-  readonly amountPlace: () => Int32Array;
-  /** The order in which equally near rows come. Computed on first use: most runs with references never need it. */
-  readonly order: () => RowOrder;
+  /** What is known in the base currency; made when a rule first asks for it. */
+  readonly base: Base;
+  readonly order: RowOrder;
+  /** A field as text; empty where a record doesn't have it. Read once. */
+  readonly text: (name: string) => PackedText;
 }
 
-/** Places in the order of a side's rows. */
-export interface RowOrder {
-  /** By `externalId` alone (UTF-16 code units); equal ones share a place. */
-  readonly byId: Int32Array;
-  /** By `externalId`, then source, then content; every row has its own place. */
-  readonly byRow: Int32Array;
+/** A row that misses an amount or a currency has 1 there. */
+export interface Base {
+  readonly amounts: Amounts;
+  readonly amountMissing: Uint8Array;
+  readonly currency: Int32Array;
+  readonly currencyMissing: Uint8Array;
 }
 
 /**
@@ -33,99 +34,97 @@ export interface RowOrder {
  *
  * @param fieldNames fields that the run's rules compare; they tell apart rows that are equal in everything else.
  */
-export function sidesOf(left: Columns, right: Columns, fieldNames: readonly string[]): { left: Side; right: Side } {
-  const codes = new Map<string, number>();
-  const places = once(() => amountPlaces(left.amount, right.amount));
+export function sidesOf(
+  left: Columns | PackedColumns,
+  right: Columns | PackedColumns,
+  fieldNames: readonly string[],
+): { left: Side; right: Side } {
+  const [l, r] = [packed(left), packed(right)];
+  const amounts = amountsOf(l.amount, r.amount);
+  const currencies = sharedCodes(l.currency, r.currency);
+  let known: { left: Base; right: Base } | undefined;
+  const base = () => {
+    known ??= bases(l, r);
+    return known;
+  };
   return {
-    left: sideOf(left, codes, fieldNames, () => places().left),
-    right: sideOf(right, codes, fieldNames, () => places().right),
+    left: sideOf(l, amounts.left, currencies.left, () => base().left, fieldNames),
+    right: sideOf(r, amounts.right, currencies.right, () => base().right, fieldNames),
   };
 }
 
-function once<T>(compute: () => T): () => T {
-  let result: { value: T } | undefined;
-  return () => {
-    result ??= { value: compute() };
-    return result.value;
+function bases(left: PackedColumns, right: PackedColumns): { left: Base; right: Base } {
+  const [leftAmounts, rightAmounts] = [baseAmounts(left), baseAmounts(right)];
+  const amounts = amountsOf(leftAmounts, rightAmounts);
+  const currencies = sharedCodes(baseCurrency(left), baseCurrency(right));
+  const of = (own: Amounts, { missing }: PackedOptionalAmounts, currency: Int32Array) => ({
+    amounts: own,
+    amountMissing: missing,
+    currency,
+    currencyMissing: Uint8Array.from(currency, (code) => (code < 0 ? 1 : 0)),
+  });
+  return {
+    left: of(amounts.left, leftAmounts, currencies.left),
+    right: of(amounts.right, rightAmounts, currencies.right),
   };
+}
+
+function baseAmounts({ size, amountBase }: PackedColumns): PackedOptionalAmounts {
+  return amountBase ?? { low: new Float64Array(size), missing: new Uint8Array(size).fill(1) };
+}
+
+function baseCurrency({ size, baseCurrency }: PackedColumns): PackedCodes {
+  return baseCurrency ?? { codes: new Int32Array(size).fill(-1), names: [] };
 }
 
 function sideOf(
-  columns: Columns,
-  codes: Map<string, number>,
+  columns: PackedColumns,
+  amounts: Amounts,
+  currency: Int32Array,
+  base: () => Base,
   fieldNames: readonly string[],
-  amountPlace: () => Int32Array,
 ): Side {
-  const { size, amount, timestamp } = columns;
+  const { size, timestamp } = columns;
   const day = new Int32Array(size);
-  const currency = new Int32Array(size);
-  for (let row = 0; row < size; row++) {
-    day[row] = Math.floor((timestamp[row] as number) / DAY_MS);
-    const name = columns.currency[row] as string;
-    let code = codes.get(name);
-    if (code === undefined) {
-      code = codes.size;
-      codes.set(name, code);
+  for (let row = 0; row < size; row++) day[row] = Math.floor((timestamp[row] as number) / DAY_MS);
+  const texts = new Map<string, PackedText>();
+  const text = (name: string) => {
+    let found = texts.get(name);
+    if (found === undefined) {
+      found = columns.field(name) ?? { bytes: new Uint8Array(0), start: new Uint32Array(size + 1) };
+      texts.set(name, found);
     }
-    currency[row] = code;
-  }
-  const order = once(() => orderOf(columns, fieldNames));
-  return { columns, size, amount, day, currency, amountPlace, order };
-}
-
-function amountPlaces(left: ArrayLike<bigint>, right: ArrayLike<bigint>): { left: Int32Array; right: Int32Array } {
-  const all = [...Array.from(left), ...Array.from(right)];
-  // Doubles sort and compare many times faster than bigints; they stand in where every amount is exactly a double.
-  const asDoubles = all.every((amount) => BigInt(Number(amount)) === amount);
-  const ascending: ArrayLike<number | bigint> = asDoubles ? Float64Array.from(all, Number).sort() : all.sort(compare);
-  const placeOf = (amount: bigint): number => {
-    const wanted = asDoubles ? Number(amount) : amount;
-    let low = 0;
-    let high = ascending.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((ascending[middle] as number) < wanted) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return found;
   };
-  return { left: Int32Array.from(left, placeOf), right: Int32Array.from(right, placeOf) };
-}
-
-function orderOf(columns: Columns, fieldNames: readonly string[]): RowOrder {
-  const { size, externalId, source } = columns;
-  const contents: ArrayLike<string | bigint | number | null>[] = [columns.amount, columns.timestamp, columns.currency];
-  const fields = () => fieldNames.map((name) => columns.field(name));
-  let fieldsRead: ReturnType<typeof fields> | undefined;
-  const compareRest = (a: number, b: number): number => {
-    fieldsRead ??= fields();
-    for (const column of source === undefined ? contents : [source, ...contents]) {
-      const by = compare(column[a], column[b]);
-      if (by !== 0) return by;
-    }
-    for (const column of fieldsRead) {
-      const by = compare(column[a] ?? '', column[b] ?? '');
-      if (by !== 0) return by;
-    }
-    return a - b; // nothing that any rule can see tells them apart
+  return {
+    columns,
+    size,
+    amounts,
+    day,
+    currency,
+    get base() {
+      return base();
+    },
+    order: new RowOrder(columns, fieldNames),
+    text,
   };
-  const rows = Int32Array.from({ length: size }, (_, row) => row);
-  rows.sort((a, b) => compare(externalId[a], externalId[b]) || compareRest(a, b));
-  const byId = new Int32Array(size);
-  const byRow = new Int32Array(size);
-  for (let place = 0; place < size; place++) {
-    const row = rows[place] as number;
-    const before = rows[place - 1];
-    byRow[row] = place;
-    byId[row] = before !== undefined && externalId[before] === externalId[row] ? (byId[before] as number) : place;
-  }
-  return { byId, byRow };
 }
 
-type Comparable = string | bigint | number | null | undefined;
-
-/** By UTF-16 code units for text, by value for numbers. */
-function compare(a: Comparable, b: Comparable): number {
-  if (a === b) return 0;
-  return (a as string) < (b as string) ? -1 : 1;
+/** Both sides' codes in one numbering; -1 stays. */
+export function sharedCodes(left: PackedCodes, right: PackedCodes): { left: Int32Array; right: Int32Array } {
+  if (left.names.length <= right.names.length && left.names.every((name, i) => name === right.names[i])) {
+    return { left: left.codes, right: right.codes };
+  }
+  const known = new Map<string, number>();
+  const shared = ({ codes, names }: PackedCodes) => {
+    const numbers = names.map((name) => {
+      const number = known.get(name) ?? known.size;
+      known.set(name, number);
+      return number;
+    });
+    const result = new Int32Array(codes.length);
+    for (let row = 0; row < codes.length; row++) result[row] = numbers[codes[row] as number] ?? -1;
+    return result;
+  };
+  return { left: shared(left), right: shared(right) };
 }

@@ -1,8 +1,11 @@
 import type { DateLagConfig, ExactConfig, Rule, ToleranceConfig } from '@matcher/shared/jobs/contracts/rules.ts';
-import { isAtMostFraction, magnitude, parseAmount, roundAmount } from '@matcher/shared/money/decimal.ts';
+import { AMOUNT_ONE, parseAmount } from '@matcher/shared/money/decimal.ts';
+import { type Agreement, withinFee, withinTolerance } from './agreement.ts';
 import { amountPartReaches, datePart, leastAmountPart, WHOLE } from './confidence.ts';
-import { fieldKey, type Key, numberKey, referenceKey, valueKey } from './keys.ts';
+import { amountKeys, fieldKey, type Key, numberKey, referenceKey } from './keys.ts';
 import type { Side } from './side.ts';
+import { SAME, Similarity } from './similarity.ts';
+import { rowsWhere } from './where.ts';
 
 /** Days that the right record may lie before or after the left one; `from` > `to` means none. Both ends included. */
 export interface DayWindow {
@@ -23,16 +26,39 @@ export interface DayWindow {
 export interface Terms {
   /** What must be equal; rows are partitioned by it. */
   readonly keys: readonly Key[];
+  /** Whether the currency is one of the keys. */
+  readonly oneCurrency: boolean;
+  /** Whether any two rows with equal keys satisfy the rule, with the same amount, date and currency as far as it asks. */
+  readonly keysSuffice: boolean;
   readonly days: DayWindow;
   /** The window of the date's part of the confidence; null when the date counts fully. */
   readonly dateWindow: number | null;
   /** The reference's part of the confidence, which is the same for all pairs of a rule. */
   readonly referencePart: number;
-  /** Whether the amounts of a left and a right row agree. */
-  readonly amountsAgree: (left: number, right: number) => boolean;
+  readonly amountsAgree: Agreement;
+  /** Rows that the rule looks at: what `where` says, and what has the base amount and currency that it compares. */
+  readonly looksAt: { readonly left: Uint8Array | undefined; readonly right: Uint8Array | undefined };
+  /** What has to be held against each pair of rows on its own, since no order of amounts or days leads to it. */
+  readonly pairwise: Pairwise | undefined;
+}
+
+export interface Pairwise {
+  /** The amounts in the base currency. */
+  readonly basesAgree: ((leftRow: number, rightRow: number) => boolean) | undefined;
+  readonly similarity: { readonly field: string; readonly floor: number; readonly measure: Similarity } | undefined;
+  /** Whether the similarity is what stands for the reference in the confidence. */
+  readonly isReference: boolean;
 }
 
 export function termsOf(rule: Rule, left: Side, right: Side): Terms {
+  const own = termsOfType(rule, left, right);
+  const pairwise = pairwiseOf(rule, left, right, own.referencePart);
+  return { ...own, keysSuffice: own.keysSuffice && !pairwise, looksAt: looksAt(rule, left, right), pairwise };
+}
+
+type TermsOfType = Omit<Terms, 'looksAt' | 'pairwise'>;
+
+function termsOfType(rule: Rule, left: Side, right: Side): TermsOfType {
   switch (rule.type) {
     case 'EXACT':
       return exactTerms(rule.config, left, right);
@@ -54,20 +80,44 @@ export function satisfies(terms: Terms, left: Side, right: Side, leftRow: number
   const days = Math.abs(lag);
   const window = lag < 0 ? terms.days.earlier : terms.days.later;
   if (days < window.from || days > window.to) return false;
-  const least = leastAmountPartOf(terms, days, left.currency[leftRow] === right.currency[rightRow]);
-  return (
-    amountPartReaches(left.amount[leftRow] as bigint, right.amount[rightRow] as bigint, least) &&
-    terms.amountsAgree(leftRow, rightRow)
-  );
+  const { high: leftHigh, low: leftLow } = left.amounts;
+  const { high: rightHigh, low: rightLow } = right.amounts;
+  const [lh, ll] = [leftHigh[leftRow] as number, leftLow[leftRow] as number];
+  const [rh, rl] = [rightHigh[rightRow] as number, rightLow[rightRow] as number];
+  if (!terms.amountsAgree(lh, ll, rh, rl)) return false;
+  const similarity = similarityOf(terms, leftRow, rightRow);
+  if (similarity === undefined) return false;
+  const same = left.currency[leftRow] === right.currency[rightRow];
+  const reference = referencePartOf(terms, similarity);
+  const least = leastAmountPart(same ? WHOLE : 0, datePart(days, terms.dateWindow), reference);
+  return amountPartReaches(left.amounts, lh, ll, rh, rl, least);
 }
 
-function exactTerms(config: ExactConfig, left: Side, right: Side): Terms {
+/** The similarity of two rows, 10,000 where the rule does not ask; undefined when they fail what is held against each pair. */
+export function similarityOf({ pairwise }: Terms, leftRow: number, rightRow: number): number | undefined {
+  if (pairwise === undefined) return SAME;
+  if (pairwise.basesAgree && !pairwise.basesAgree(leftRow, rightRow)) return undefined;
+  if (pairwise.similarity === undefined) return SAME;
+  const { floor, measure } = pairwise.similarity;
+  const similarity = measure.of(leftRow, rightRow);
+  return similarity < floor ? undefined : similarity;
+}
+
+/** The reference's part of a pair's confidence. */
+export function referencePartOf({ pairwise, referencePart }: Terms, similarity: number): number {
+  return pairwise?.isReference ? similarity : referencePart;
+}
+
+function exactTerms(config: ExactConfig, left: Side, right: Side): TermsOfType {
   const keys = commonKeys(config, left, right);
   if (config.matchReference) keys.push(referenceKey(left, right, config));
-  if (config.matchAmount) keys.push(numberKey(left.amountPlace(), right.amountPlace()));
+  if (config.matchAmount) keys.push(...amountKeys(left.amounts, right.amounts));
+  if (config.matchBaseAmount) keys.push(...amountKeys(left.base.amounts, right.base.amounts));
   if (config.matchDate) keys.push(dateKey(config.datePrecision, left, right));
   return {
     keys,
+    oneCurrency: config.matchCurrency,
+    keysSuffice: config.matchAmount && config.matchCurrency,
     days: within(config.matchDate ? 0 : Number.POSITIVE_INFINITY),
     dateWindow: null,
     referencePart: WHOLE, // it is equal, or the rule says that it doesn't count
@@ -75,96 +125,96 @@ function exactTerms(config: ExactConfig, left: Side, right: Side): Terms {
   };
 }
 
-function toleranceTerms(config: ToleranceConfig, left: Side, right: Side): Terms {
+function toleranceTerms(config: ToleranceConfig, left: Side, right: Side): TermsOfType {
   const keys = commonKeys(config, left, right);
   if (config.matchReference) keys.push(referenceKey(left, right, config));
-  const absolute = parseAmount(config.absTolerance);
-  const fraction = parseAmount(config.percentTolerance);
-  const leftRounded = rounded(left, config);
-  const rightRounded = rounded(right, config);
-  const doubledBase = doubledBaseOf(config.percentageBase);
   return {
     keys,
+    oneCurrency: config.matchCurrency,
+    keysSuffice: false,
     days: within(config.dateWindowDays),
     dateWindow: config.dateWindowDays,
     referencePart: config.matchReference || config.matchFields.length > 0 ? WHOLE : 0,
-    amountsAgree: (leftRow, rightRow) => {
-      if (!sameDirection(left.amount[leftRow] as bigint, right.amount[rightRow] as bigint)) return false;
-      const l = leftRounded[leftRow] as bigint;
-      const r = rightRounded[rightRow] as bigint;
-      const difference = magnitude(l - r);
-      if (difference <= absolute) return true;
-      return isAtMostFraction(2n * difference, fraction, doubledBase(magnitude(l), magnitude(r)));
-    },
+    amountsAgree: withinTolerance(left.amounts, config),
   };
 }
 
-function dateLagTerms(config: DateLagConfig, left: Side, right: Side): Terms {
-  const fee = parseAmount(config.feeTolerance);
+function dateLagTerms(config: DateLagConfig, left: Side, right: Side): TermsOfType {
   const { minDays, maxDays, inclusive, direction } = config;
   const lag = inclusive ? { from: minDays, to: maxDays } : { from: minDays + 1, to: maxDays - 1 };
   // The same day is neither before nor after: it counts as either, so every direction takes it when the lag may be 0.
   const later = direction === 'RIGHT_BEFORE_LEFT' ? { from: lag.from, to: Math.min(lag.to, 0) } : lag;
-  const earlier = direction === 'LEFT_BEFORE_RIGHT' ? NONE : { from: Math.max(lag.from, 1), to: lag.to };
+  const earlier = direction === 'LEFT_BEFORE_RIGHT' ? NO_DAYS : { from: Math.max(lag.from, 1), to: lag.to };
   return {
     keys: commonKeys(config, left, right),
+    oneCurrency: config.matchCurrency,
+    keysSuffice: false,
     days: { earlier, later },
     dateWindow: config.maxDays,
     referencePart: config.matchFields.length > 0 ? WHOLE : 0,
-    amountsAgree: (leftRow, rightRow) => {
-      const l = left.amount[leftRow] as bigint;
-      const r = right.amount[rightRow] as bigint;
-      return sameDirection(l, r) && magnitude(l - r) <= fee;
-    },
+    amountsAgree: withinFee(left.amounts, config),
   };
 }
 
-const NONE = { from: 1, to: 0 };
+const NO_DAYS = { from: 1, to: 0 };
 
 function within(days: number): DayWindow {
   return { earlier: { from: 1, to: days }, later: { from: 0, to: days } };
 }
 
-function commonKeys(config: { matchCurrency: boolean; matchFields: string[] }, left: Side, right: Side): Key[] {
+interface Common {
+  matchCurrency: boolean;
+  matchFields: string[];
+  matchBaseCurrency?: boolean;
+}
+
+function commonKeys(config: Common, left: Side, right: Side): Key[] {
   const keys = config.matchFields.map((name) => fieldKey(left, right, name));
   if (config.matchCurrency) keys.push(numberKey(left.currency, right.currency));
+  if (config.matchBaseCurrency) keys.push(numberKey(left.base.currency, right.base.currency));
   return keys;
 }
 
 function dateKey(precision: ExactConfig['datePrecision'], left: Side, right: Side): Key {
-  if (precision === 'DAY') {
-    return valueKey(
-      (row) => left.day[row] as number,
-      (row) => right.day[row] as number,
-    );
-  }
-  return valueKey(
-    (row) => left.columns.timestamp[row] as number,
-    (row) => right.columns.timestamp[row] as number,
-  );
+  if (precision === 'DAY') return numberKey(left.day, right.day);
+  return numberKey(left.columns.timestamp, right.columns.timestamp);
 }
 
-function rounded(side: Side, config: ToleranceConfig): bigint[] {
-  return Array.from(side.amount, (amount) => roundAmount(amount, config.roundingScale, config.roundingMode));
+function looksAt(rule: Rule, left: Side, right: Side): Terms['looksAt'] {
+  const { where } = rule.config;
+  const of = (side: Side, marks: Uint8Array | undefined) => {
+    if (rule.type === 'DATE_LAG' || !(rule.config.matchBaseAmount || rule.config.matchBaseCurrency)) return marks;
+    const known = marks ?? new Uint8Array(side.size).fill(1);
+    for (let row = 0; row < side.size; row++) {
+      if (rule.config.matchBaseAmount && side.base.amountMissing[row] === 1) known[row] = 0;
+      if (rule.config.matchBaseCurrency && side.base.currencyMissing[row] === 1) known[row] = 0;
+    }
+    return known;
+  };
+  return { left: of(left, rowsWhere(left, where.left)), right: of(right, rowsWhere(right, where.right)) };
 }
 
-/** Money that came and money that went are never one payment, however generous the tolerance. Zero goes with both. */
-function sameDirection(left: bigint, right: bigint): boolean {
-  return (left >= 0n && right >= 0n) || (left <= 0n && right <= 0n);
-}
-
-/** Twice the base, so that the average needs no division. */
-function doubledBaseOf(base: ToleranceConfig['percentageBase']): (left: bigint, right: bigint) => bigint {
-  switch (base) {
-    case 'MAX':
-      return (left, right) => left + right + magnitude(left - right);
-    case 'MIN':
-      return (left, right) => left + right - magnitude(left - right);
-    case 'AVERAGE':
-      return (left, right) => left + right;
-    case 'LEFT':
-      return (left) => 2n * left;
-    case 'RIGHT':
-      return (_, right) => 2n * right;
-  }
+function pairwiseOf(rule: Rule, left: Side, right: Side, referencePart: number): Pairwise | undefined {
+  const { similarity } = rule.config;
+  const bases = rule.type === 'TOLERANCE' && rule.config.matchBaseAmount;
+  if (similarity === undefined && !bases) return undefined;
+  const [l, r] = [left.base.amounts, right.base.amounts];
+  const agree = bases ? withinTolerance(l, rule.config) : undefined;
+  return {
+    basesAgree:
+      agree &&
+      ((leftRow, rightRow) =>
+        agree(
+          l.high[leftRow] as number,
+          l.low[leftRow] as number,
+          r.high[rightRow] as number,
+          r.low[rightRow] as number,
+        )),
+    similarity: similarity && {
+      field: similarity.field,
+      floor: Number((parseAmount(similarity.floor) * BigInt(SAME) + AMOUNT_ONE - 1n) / AMOUNT_ONE),
+      measure: new Similarity(left.text(similarity.field), right.text(similarity.field)),
+    },
+    isReference: similarity !== undefined && referencePart === 0,
+  };
 }

@@ -1,0 +1,76 @@
+import { MatcherError } from '@matcher/shared/errors.ts';
+import { type CancelOutcome, requestCancel } from '@matcher/shared/jobs/cancel.ts';
+import { checkJobId } from '@matcher/shared/jobs/client.ts';
+import type { Command } from 'commander';
+import { finishCommand, type Invocation, type Shell, tenantOption, timeoutOption } from '../invocation.ts';
+import { withRecords, withTenant } from '../tenant-session.ts';
+import { oneLine } from '../terminal-text.ts';
+
+interface Options {
+  tenant?: string;
+  wait?: boolean;
+}
+
+export function addCancelCommand(program: Command, shell: Shell): void {
+  const command = program
+    .command('cancel')
+    .summary('cancel a job that waits or runs')
+    .description(
+      'Cancels a job: one that waits is not begun, one that runs is ended within about a second and leaves nothing half done. A job that has ended stays as it is, and the command fails.',
+    )
+    .argument('<id>', 'the job, as the command that published it said')
+    .addOption(tenantOption())
+    .option('--wait', 'follow the job to its end, which may still be another one')
+    .addOption(timeoutOption());
+  finishCommand(
+    command,
+    shell,
+    'matcher cancel 5f0c1f5e-4e0e-4a53-9f0b-6f7a3c1d2e4b --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait',
+    async (invocation, { tenant, wait }: Options, jobId: string) => {
+      checkJobId(jobId);
+      if (wait) {
+        // Before it is asked for: the event of its end can't be missed.
+        await withTenant(invocation, tenant, async ({ jobs }) => {
+          const outcome = await cancel(invocation, tenant, jobId);
+          if (outcome.found !== 'ENDED') invocation.out.done('cancel', said(outcome));
+          const { state } = await jobs.follow(jobId, 'cancel');
+          if (state !== 'CANCELLED') throw hadEnded(jobId, `${state}, before it could be cancelled`);
+          invocation.out.result({ jobId, found: outcome.found, state }, 'The job is cancelled.');
+        });
+        return;
+      }
+      const outcome = await cancel(invocation, tenant, jobId);
+      invocation.out.result({ jobId, ...outcome }, said(outcome));
+    },
+  );
+}
+
+async function cancel(invocation: Invocation, tenant: string | undefined, jobId: string): Promise<CancelOutcome> {
+  const outcome = await withRecords(invocation, tenant, ({ records, ...session }) =>
+    records.write((db) => requestCancel(db, session, jobId)),
+  );
+  if (outcome.found !== 'ENDED' || outcome.state === 'CANCELLED') return outcome;
+  if (outcome.state === 'DUPLICATE') {
+    throw hadEnded(jobId, 'DUPLICATE', `What is done is job ${outcome.duplicateOf}, which can be cancelled.`);
+  }
+  throw hadEnded(jobId, outcome.state);
+}
+
+function hadEnded(jobId: string, state: string, hint = 'Nothing was changed.'): MatcherError {
+  return new MatcherError('JOB_ENDED', `The job ${jobId} has ended: ${state}`, { hint });
+}
+
+function said(outcome: CancelOutcome): string {
+  switch (outcome.found) {
+    case 'NOT_STARTED':
+      return 'No worker has begun a job of this id: when its message comes, it will not be begun.';
+    case 'WAITING':
+      return 'The job waited for its next attempt: it is cancelled.';
+    case 'RUNNING':
+      return oneLine(
+        `The job is running${outcome.worker === null ? '' : ` (${outcome.worker})`}: it will be ended within about a second, unless it is done before.`,
+      );
+    case 'ENDED':
+      return 'The job was cancelled before.';
+  }
+}

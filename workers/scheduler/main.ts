@@ -1,0 +1,4 @@
+import { runProcess } from '@matcher/shared/process/run-process.ts';
+import { startScheduler } from './start.ts';
+
+await runProcess('scheduler', 'worker', startScheduler);
