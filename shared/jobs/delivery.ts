@@ -102,10 +102,11 @@ export class DeliveryWork {
     try {
       const fate = await this.#fate(type, message, long);
       outcome = outcomeOf(fate);
-      if (exchanged) return;
+      // The copy that goes round finds out, unless the database could not be told: then another one says that nobody works on the job any more.
+      if (exchanged && (fate.kind !== 'later' || fate.heldFence === undefined)) return;
       if (fate.kind === 'later') await delayMessage(connection, message, type, fate);
       else if (fate.kind === 'dead') await buryMessage(connection, message, fate.failure, fate.attempt);
-      channel.ack(message);
+      if (!exchanged) channel.ack(message);
     } catch (error) {
       outcome = 'returned';
       if (!draining.aborted) {

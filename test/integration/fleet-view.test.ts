@@ -146,7 +146,7 @@ describe('matcher tenants', () => {
     expect([status, stderr]).toEqual([0, '']);
     expect(stdout).toMatch(new RegExp(`^${acme.id} +Blue Harbour Ltd +active +worker 2 .* 1 +0 +0 +0$`, 'm'));
     expect(stdout).toMatch(new RegExp(`^${borealis.id} +Blue Harbour Ltd +active +worker 2 `, 'm'));
-    for (const { port } of workers) expect(stdout).toMatch(new RegExp(`^worker@.* 127.0.0.1:${port}+running `, 'm'));
+    for (const { port } of workers) expect(stdout).toMatch(new RegExp(`^worker@.* 127.0.0.1:${port} +running `, 'm'));
     expect(stdout).toContain('2 tenants: 2 active. Jobs: 1 running, 0 waiting');
   });
 
