@@ -1,3 +1,4 @@
+import { MatcherError } from '../errors.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 
 export interface FairSlotsOptions {
@@ -14,17 +15,27 @@ export interface SlotUser {
   weight: number;
 }
 
+interface Waiting {
+  give(): void;
+  /** When (monotonic, ms) it is waited no longer. */
+  until: number;
+  giveUp(): void;
+}
+
 interface Party {
   held: number;
-  readonly waiting: (() => void)[];
+  readonly waiting: Waiting[];
   weight: number;
   /** Its place in the order of turns: grows by 1 / weight with every slot that it gets. */
   turn: number;
 }
 
+/** How often (ms) it is looked whose patience is at its end. */
+const lookInterval = 500;
+
 /**
- * The job slots of a process. Where several tenants wait they get one in turn, by their weights (start-time fair queueing, Goyal et al. 1996); within a
- * tenant, first come first served.
+ * The job slots of a process. Where several tenants wait they get them in turn, by their weights (start-time fair queueing, Goyal et al. 1996); within a
+ * tenant, first come first served. A turn is a few slots, not one: jobs of one tenant that are at work together are claimed and ended together.
  */
 export class FairSlots {
   readonly total: number;
@@ -34,13 +45,19 @@ export class FairSlots {
   #used = 0;
   /** The turn of whoever was served last: a newcomer is as good as that one, and has nothing saved up. */
   #clock = 0;
+  /** Whose turn it is, and how many slots it still has in it. */
+  #current: Party | undefined;
+  #left = 0;
+  readonly #turnLength: number;
+  #looking: NodeJS.Timeout | undefined;
   /** Somebody wants to be alone: nobody else begins. */
   #closed = false;
-  #left: (() => void) | undefined;
+  #leaves: (() => void) | undefined;
 
   constructor({ total, perTenant }: FairSlotsOptions) {
     this.total = total;
     this.perTenant = perTenant;
+    this.#turnLength = Math.max(1, Math.floor(total / 2));
   }
 
   get used(): number {
@@ -61,24 +78,32 @@ export class FairSlots {
   /**
    * Waits for a slot.
    *
+   * @param patienceMs how long, about.
    * @returns the function that gives it back.
-   * @throws the signal's reason when it is aborted first.
+   * @throws MatcherError `SLOTS_BUSY` when that is over; the signal's reason when it is aborted first.
    */
-  async acquire(user: SlotUser, signal: AbortSignal): Promise<() => void> {
+  async acquire(user: SlotUser, signal: AbortSignal, patienceMs = Number.POSITIVE_INFINITY): Promise<() => void> {
     signal.throwIfAborted();
     const now = this.take(user);
     if (now) return now;
     const { tenantId, weight } = user;
     const party = this.#partyOf(tenantId, weight);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    party.waiting.push(resolve);
-    const abort = () => {
-      const index = party.waiting.indexOf(resolve);
+    const leave = (reason: unknown) => {
+      const index = party.waiting.indexOf(waiting);
       if (index < 0) return; // the slot was handed over in the same turn
       party.waiting.splice(index, 1);
       this.#forget(tenantId, party);
-      reject(signal.reason);
+      reject(reason);
     };
+    const waiting: Waiting = {
+      give: resolve,
+      until: performance.now() + patienceMs,
+      giveUp: () => leave(slotsBusy()),
+    };
+    party.waiting.push(waiting);
+    this.#lookAfter();
+    const abort = () => leave(signal.reason);
     signal.addEventListener('abort', abort, { once: true });
     await promise.finally(() => signal.removeEventListener('abort', abort));
     return this.#release(tenantId, party);
@@ -95,16 +120,16 @@ export class FairSlots {
     this.#closed = true;
     const open = () => {
       this.#closed = false;
-      this.#left = undefined;
+      this.#leaves = undefined;
       this.#serve();
     };
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, waitMs);
     signal.addEventListener('abort', () => resolve(), { once: true });
-    this.#left = () => {
+    this.#leaves = () => {
       if (this.#used <= 1) resolve();
     };
-    this.#left();
+    this.#leaves();
     await promise;
     clearTimeout(timer);
     if (this.#used <= 1 && !signal.aborted) return open;
@@ -139,7 +164,7 @@ export class FairSlots {
       party.held--;
       this.#used--;
       this.#forget(tenantId, party);
-      this.#left?.();
+      this.#leaves?.();
       this.#serve();
     };
   }
@@ -147,18 +172,43 @@ export class FairSlots {
   /** Gives what is free to those who wait. */
   #serve(): void {
     for (;;) {
-      let next: Party | undefined;
-      for (const party of this.#parties.values()) {
-        if (party.waiting.length === 0 || !this.#canServe(party)) continue;
-        if (!next || party.turn < next.turn) next = party;
-      }
+      const next = this.#next();
       if (!next) return;
+      this.#left--;
       this.#give(next);
-      next.waiting.shift()?.();
+      next.waiting.shift()?.give();
     }
+  }
+
+  #next(): Party | undefined {
+    const wants = (party: Party) => party.waiting.length > 0 && this.#canServe(party);
+    if (this.#current && this.#left > 0 && wants(this.#current)) return this.#current;
+    let next: Party | undefined;
+    for (const party of this.#parties.values()) {
+      if (wants(party) && (!next || party.turn < next.turn)) next = party;
+    }
+    this.#current = next;
+    this.#left = this.#turnLength;
+    return next;
+  }
+
+  /** One timer for all who wait. */
+  #lookAfter(): void {
+    this.#looking ??= setTimeout(() => {
+      this.#looking = undefined;
+      const now = performance.now();
+      for (const { waiting } of this.#parties.values()) {
+        for (const one of waiting.filter(({ until }) => until <= now)) one.giveUp();
+      }
+      if (this.#parties.values().some(({ waiting }) => waiting.length > 0)) this.#lookAfter();
+    }, lookInterval).unref();
   }
 
   #forget(tenantId: TenantId, { held, waiting }: Party): void {
     if (held === 0 && waiting.length === 0) this.#parties.delete(tenantId);
   }
+}
+
+function slotsBusy(): MatcherError {
+  return new MatcherError('SLOTS_BUSY', 'All slots for this tenant’s jobs are taken', { remedy: 'not-now' });
 }

@@ -1,4 +1,3 @@
-import { MatcherError } from '../errors.ts';
 import type { FairSlots, SlotUser } from './fair-slots.ts';
 
 /** How long (ms) a delivery that waits for its tenant's database keeps its slot. One that is there answers much sooner. */
@@ -46,15 +45,7 @@ export class JobSlot {
   async reserve(signal: AbortSignal, patienceMs: number): Promise<void> {
     signal.throwIfAborted();
     if (this.#database.silent) return;
-    this.#release = this.#slots.take(this.#user);
-    if (this.#release) return;
-    const patience = new AbortController();
-    const timer = setTimeout(() => patience.abort(slotsBusy()), patienceMs);
-    try {
-      this.#release = await this.#slots.acquire(this.#user, AbortSignal.any([signal, patience.signal]));
-    } finally {
-      clearTimeout(timer);
-    }
+    this.#release = await this.#slots.acquire(this.#user, signal, patienceMs);
   }
 
   /**
@@ -109,8 +100,4 @@ export class JobSlot {
     this.#open?.();
     this.#open = undefined;
   }
-}
-
-function slotsBusy(): MatcherError {
-  return new MatcherError('SLOTS_BUSY', 'All slots for this tenant’s jobs are taken', { remedy: 'not-now' });
 }

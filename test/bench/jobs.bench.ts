@@ -23,7 +23,7 @@ import { type CpuTime, cpuClock } from './server-time.ts';
  */
 const many = Number(process.env.BENCH_TENANTS ?? 50);
 const concurrency = 16;
-const jobs = 4000;
+const jobs = 8000;
 const rounds = 3;
 const singles = 300;
 const limit = 1;
@@ -115,14 +115,14 @@ const clock = await cpuClock(
 /** CPU time of a job, ms. */
 const costs: Record<string, CpuTime> = {};
 
-/** Jobs a second, from the time when a tenth of them is done, everything being warm then, until all are. */
+/** Jobs a second, from the time when half of them are done, every pool being warm then, until all are. */
 async function throughput(way: Way, among: readonly Vhost[]): Promise<number> {
   const total = jobs;
   heard = 0;
   for (let i = 0; i < total; i++) publish(way, among[i % among.length] as Vhost);
   await Promise.all(among.map(({ channel }) => channel.waitForConfirms()));
   const stop = await start[way](among);
-  const first = total / 10;
+  const first = total / 2;
   while (heard < first) await delay(1);
   const [from, begin, before] = [heard, performance.now(), clock()];
   while (heard < total) await delay(1);
