@@ -102,17 +102,17 @@ export function openJobRecords(tenantId: TenantId, source: TenantSource, setting
     async write(work) {
       const done = await attempted(work);
       if (done) return done.value;
-      if (await isUnopened()) await use(prepare);
+      if (await isUnopened()) await use((pool) => prepare(pool, tenantId));
       return await again(work);
     },
     close: () => close(),
   };
 }
 
-async function prepare(pool: Pool): Promise<void> {
+async function prepare(pool: Pool, tenantId: TenantId): Promise<void> {
   const client = await pool.connect();
   try {
-    await migrate(client);
+    await migrate(client, tenantId);
   } finally {
     client.release();
   }

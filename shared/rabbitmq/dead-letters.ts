@@ -144,7 +144,7 @@ async function openReading(connection: VhostConnection) {
 
 async function openChannel(connection: VhostConnection): Promise<Channel> {
   await connection.publishChannel();
-  const { model } = connection;
+  const model = connection.link?.model;
   if (!model) throw unreadable(new Error('the connection broke'));
   try {
     return await model.createChannel();

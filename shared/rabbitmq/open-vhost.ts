@@ -1,7 +1,7 @@
 import { errorMessage, MatcherError } from '../errors.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import type { TenantSource } from '../tenancy/tenant-source.ts';
-import { VhostConnection } from './vhost-connection.ts';
+import { isAccessRefused, VhostConnection } from './vhost-connection.ts';
 import type { LinkOptions } from './vhost-link.ts';
 
 /**
@@ -27,13 +27,8 @@ export async function openVhost(
     return connection;
   } catch (error) {
     await connection.close();
-    throw isRefusal(error) ? refused(error) : error;
+    throw error instanceof MatcherError && isAccessRefused(error.cause) ? refused(error) : error;
   }
-}
-
-/** Whether the broker was there and said no: to the credentials, or (a close in place of an open) to the vhost. */
-function isRefusal(error: unknown): error is MatcherError {
-  return error instanceof MatcherError && /ACCESS.REFUSED|ConnectionClose/.test(errorMessage(error.cause));
 }
 
 function refused({ cause }: MatcherError): MatcherError {

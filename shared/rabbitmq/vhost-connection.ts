@@ -53,12 +53,7 @@ export class VhostConnection {
     return this.#link !== undefined;
   }
 
-  /** The connection as it stands now. Others may take its place. */
-  get model(): ChannelModel | undefined {
-    return this.#link?.model;
-  }
-
-  /** The same, with the channel that it publishes on. Others may take its place. */
+  /** The connection as it stands now, with the channel that it publishes on. Others may take its place. */
   get link(): Pick<Link, 'model' | 'publishing'> | undefined {
     return this.#link;
   }
@@ -229,7 +224,7 @@ export class VhostConnection {
 }
 
 /** Whether the broker was there and said no: to the credentials, or (a close in place of an open) to the vhost. */
-function isAccessRefused(error: unknown): boolean {
+export function isAccessRefused(error: unknown): boolean {
   return /ACCESS.REFUSED|NOT.ALLOWED|ConnectionClose/.test(errorMessage(error));
 }
 

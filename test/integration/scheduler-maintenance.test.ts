@@ -130,7 +130,7 @@ describe('a tenant that nobody works for is looked after', () => {
       await drainOutbox(db, vhost, tenant.id, never);
       await db.query('SELECT pg_sleep(0.2)');
       expect(vhost.connected).toBe(false);
-      expect(vhost.model).toBeUndefined();
+      expect(vhost.link).toBeUndefined();
       await vhost.publishChannel();
       expect(vhost.connected).toBe(true);
     });

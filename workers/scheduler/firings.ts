@@ -152,7 +152,7 @@ async function inQueue({ vhost }: Visit, tx: Transaction, last: string | null): 
   const [row] = await tx.query<{ known: boolean }>('SELECT true AS known FROM jobs WHERE id = $1', [last]);
   if (row) return undefined;
   await vhost.publishChannel();
-  const { model } = vhost;
+  const model = vhost.link?.model;
   if (!model) throw new MatcherError('BROKER_UNAVAILABLE', 'The vhost was left', { remedy: 'not-now' });
   const counts = await readyMessages(model, [jobQueue(type), ...delays.map(delayExchange)], countTimeout);
   return counts.some((count) => count > 0) ? last : undefined;
