@@ -220,7 +220,8 @@ describe('a file', () => {
       await client.query(
         `CREATE TEMPORARY TABLE incoming AS
            SELECT row, 'a' AS external_id, 1::numeric AS amount, 'EUR' AS currency, now() AS occurred_at,
-                  NULL::text AS description, '{}'::jsonb AS metadata
+                  NULL::text AS description, '{}'::jsonb AS metadata,
+                  NULL::numeric AS amount_base, NULL::char(3) AS base_currency, NULL::numeric AS fx_rate
              FROM generate_series(1, 50001) AS row`,
       );
       const { count, rejections } = await rejectRepeated(tx, { contextId: 1, sourceId: 1, jobId: 'x' });

@@ -40,7 +40,7 @@ describe('a run', () => {
       matched: 1,
       rules: [{ rule: 'exact', matched: 1, confirmed: 1, proposed: 0 }],
       open: { left: 2, right: 1 },
-      exceptions: { UNMATCHED: 3 },
+      exceptions: { FEE_VARIANCE: 2, UNMATCHED: 1 },
     });
     const groups = await tenant.query(
       `SELECT g.rule, g.status, g.confidence, array_agg(t.external_id ORDER BY i.side) AS items

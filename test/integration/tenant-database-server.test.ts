@@ -264,13 +264,14 @@ describe('a table that somebody has locked', () => {
 
 describe('the lock of a context’s run', () => {
   const definition = JSON.stringify(simpleContext());
-  beforeEach(() =>
-    db.query(`INSERT INTO contexts (name, type, definition) VALUES ('bank', '1:1', $1) ON CONFLICT DO NOTHING`, [
+  beforeEach(async () => {
+    await db.query(`INSERT INTO contexts (name, type, definition) VALUES ('bank', '1:1', $1) ON CONFLICT DO NOTHING`, [
       definition,
-    ]),
-  );
+    ]);
+    await db.query('INSERT INTO run_locks SELECT id FROM contexts ON CONFLICT DO NOTHING');
+  });
 
-  test('is one run’s at a time, lets loads go on, and ends with its transaction', async () => {
+  test('is one run’s at a time, lets loads and new definitions go on, and ends with its transaction', async () => {
     const other = await fixture.databases.connect(fixture.configs[0]);
     await other.query(
       `SELECT pg_advisory_lock(hashtextextended('run of context ' || id || ' in ' || current_schema(), 0)) FROM contexts`,
@@ -285,6 +286,7 @@ describe('the lock of a context’s run', () => {
         `INSERT INTO sources (context_id, name, type, side, field_map) VALUES ($1, $2, 'BANK', 'LEFT', '{}')`,
         [id, `source-${performance.now()}`],
       );
+      await db.query('UPDATE contexts SET revision = revision + 1 WHERE id = $1', [id]);
       await setImmediate();
     });
     await db.transaction((tx) => lockContext(tx, 'bank'));

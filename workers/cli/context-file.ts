@@ -181,7 +181,7 @@ function acrossRules(value: unknown): Found[] {
   const rules = asList(valueAt(value, ['rules'])).map((one) => ({
     config: Object(valueAt(one, ['config'])) as object,
   }));
-  checkRules({ rules }, {
+  checkRules({ type: valueAt(value, ['type']), rules }, {
     addIssue: ({ path, message }: { path: Path; message: string }) => found.push({ path, problem: message }),
   } as never);
   return found;

@@ -36,7 +36,7 @@ export function matchingText({
       `${context}: looked at ${grouped(left)} left, ${grouped(right)} right${mode === 'DRY_RUN' ? '; dry run, nothing was changed' : ''}`,
     ),
     table(
-      ['RULE', 'TYPE', 'PAIRS', 'CONFIRMED', 'PROPOSED'],
+      ['RULE', 'TYPE', 'GROUPS', 'CONFIRMED', 'PROPOSED'],
       rules.map(({ rule, type, matched, confirmed, proposed }) => [rule, type, matched, confirmed, proposed]),
     ),
     oneLine(

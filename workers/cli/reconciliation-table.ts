@@ -17,7 +17,7 @@ export function reconciliationTable(summary: ReconciliationSummary): string {
     ),
     rejectedLines(summary),
     table(
-      ['RULE', 'PAIRS', 'CONFIRMED', 'PROPOSED'],
+      ['RULE', 'GROUPS', 'CONFIRMED', 'PROPOSED'],
       rules.map((rule) => [
         rule,
         summary.matched[rule] ?? 0,

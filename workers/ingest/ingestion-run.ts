@@ -3,8 +3,9 @@ import { type FieldMap, fieldMap } from '@matcher/shared/jobs/contracts/context.
 import type { Job, JobDefinition } from '@matcher/shared/jobs/definition.ts';
 import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
 import { insertNew, keepRejections, type LoadTarget, maxKeptRejections, rejectRepeated, stage } from './load.ts';
+import type { Rejection } from './read-fields.ts';
 import { type NumberedRecord, readRecords } from './read-records.ts';
-import { type LoadableTransaction, mappedColumns, type Rejection, readTransaction } from './read-transaction.ts';
+import { type LoadableTransaction, mappedColumns, readTransaction } from './read-transaction.ts';
 
 /** Records of a file at most: a transaction's id has 26 bits for its place in the file. */
 const maxRecords = 2 ** 26 - 1;

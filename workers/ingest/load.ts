@@ -1,6 +1,7 @@
 import { copyRow, inChunks } from '@matcher/shared/postgres/copy-text.ts';
 import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
-import type { LoadableTransaction, Rejection } from './read-transaction.ts';
+import type { Rejection } from './read-fields.ts';
+import type { LoadableTransaction } from './read-transaction.ts';
 
 /** Rejected records that are kept with their reasons; the rest of a hopeless file is only counted. */
 export const maxKeptRejections = 10_000;
@@ -16,11 +17,25 @@ export async function stage(tx: Transaction, transactions: AsyncIterable<Loadabl
   await tx.query(
     `CREATE TEMPORARY TABLE incoming (
        row integer NOT NULL, external_id text NOT NULL, amount numeric(28, 8) NOT NULL, currency char(3) NOT NULL,
-       occurred_at timestamptz NOT NULL, description text, metadata jsonb NOT NULL) ON COMMIT DROP`,
+       occurred_at timestamptz NOT NULL, description text, metadata jsonb NOT NULL,
+       amount_base numeric(28, 8), base_currency char(3), fx_rate numeric(38, 18)) ON COMMIT DROP`,
   );
   async function* rows() {
     for await (const t of transactions) {
-      yield copyRow([t.row, t.externalId, t.amount, t.currency, t.occurredAt, t.description, t.metadata]);
+      const { row, externalId, amount, currency, occurredAt, description, metadata, amountBase, baseCurrency, fxRate } =
+        t;
+      yield copyRow([
+        row,
+        externalId,
+        amount,
+        currency,
+        occurredAt,
+        description,
+        metadata,
+        amountBase,
+        baseCurrency,
+        fxRate,
+      ]);
     }
   }
   const staged = await tx.copyIn('COPY incoming FROM STDIN', inChunks(rows()));
@@ -49,8 +64,9 @@ export async function rejectRepeated(
   const changed = await tx.query<{ row: number; total: number }>(
     `WITH gone AS (DELETE FROM incoming USING transactions t
       WHERE t.source_id = $1 AND t.external_id = incoming.external_id
-        AND (t.amount, t.currency, t.occurred_at, t.description, t.metadata)
-            IS DISTINCT FROM (incoming.amount, incoming.currency, incoming.occurred_at, incoming.description, incoming.metadata)
+        AND (t.amount, t.currency, t.occurred_at, t.description, t.metadata, t.amount_base, t.base_currency, t.fx_rate)
+            IS DISTINCT FROM (incoming.amount, incoming.currency, incoming.occurred_at, incoming.description, incoming.metadata,
+                              incoming.amount_base, incoming.base_currency, incoming.fx_rate)
      RETURNING incoming.row)
      SELECT row, count(*) OVER ()::int AS total FROM gone ORDER BY row LIMIT $2`,
     [sourceId, maxKeptRejections],
@@ -90,8 +106,10 @@ export async function insertNew(tx: Transaction, target: LoadTarget): Promise<nu
     [target.contextId, target.sourceId, target.jobId, count],
   );
   return await tx.execute(
-    `INSERT INTO transactions (id, source_id, external_id, amount, currency, occurred_at, description, metadata)
-     SELECT ($1::bigint << 26) + row, $2, external_id, amount, currency, occurred_at, description, metadata
+    `INSERT INTO transactions (id, source_id, external_id, amount, currency, occurred_at, description, metadata,
+                               amount_base, base_currency, fx_rate)
+     SELECT ($1::bigint << 26) + row, $2, external_id, amount, currency, occurred_at, description, metadata,
+            amount_base, base_currency, fx_rate
        FROM incoming ORDER BY row`,
     [load?.id, target.sourceId],
   );

@@ -1,8 +1,18 @@
 import type { FieldMap } from '@matcher/shared/jobs/contracts/context.ts';
-import { isCurrency } from '@matcher/shared/money/currencies.ts';
-import { AmountError, formatAmount, parseAmount } from '@matcher/shared/money/decimal.ts';
 import { parseDate } from './date.ts';
-import { quoted } from './quoted.ts';
+import {
+  amountIn,
+  cell,
+  currencyIn,
+  type Field,
+  type NumberedRawRecord,
+  optional,
+  type Reading,
+  type Rejection,
+  rateIn,
+  required,
+  shown,
+} from './read-fields.ts';
 import type { NumberedRecord, RawRecord } from './read-records.ts';
 
 /** A record that became a transaction, ready for the database. */
@@ -15,29 +25,14 @@ export interface LoadableTransaction {
   description: string | null;
   /** JSON object of every column that is not mapped. */
   metadata: string;
-}
-
-export interface Rejection {
-  row: number;
-  /** The canonical field, or null when the whole record is at fault. */
-  field: keyof FieldMap | null;
-  code:
-    | 'RECORD_UNREADABLE'
-    | 'FIELD_MISSING'
-    | 'NOT_A_NUMBER'
-    | 'CURRENCY_UNKNOWN'
-    | 'DATE_INVALID'
-    | 'TEXT_INVALID'
-    | 'DUPLICATE_IN_FILE'
-    | 'CHANGED_RECORD';
-  reason: string;
+  amountBase: string | null;
+  baseCurrency: string | null;
+  fxRate: string | null;
 }
 
 const maxIdLength = 256;
 /** Lists and objects within each other; neither JSON.stringify nor PostgreSQL takes them without end. */
 const maxDepth = 100;
-
-type Reading<T> = { value: T } | Rejection;
 
 /** Reads the canonical fields of one record. The first field that is wrong is the one reported. */
 export function readTransaction(
@@ -53,58 +48,57 @@ export function readTransaction(
   if (!record) return reject(null, 'RECORD_UNREADABLE', `the record ${problem}`);
   const unstorable = whyUnstorable(record, 0);
   if (unstorable) return reject(null, unstorable.code, `the record ${unstorable.problem}`);
+  const of = { row, record };
 
-  const required = (field: keyof FieldMap): Reading<string> => {
-    const column = fieldMap[field] as string;
-    const value = cell(record, column);
-    const text = typeof value === 'string' ? value.trim() : '';
-    if (text === '') {
-      return typeof value === 'object' && value !== null
-        ? reject(field, 'TEXT_INVALID', `${column} is not a plain value`)
-        : reject(field, 'FIELD_MISSING', `${column} is empty or missing`);
-    }
-    return { value: text };
-  };
-
-  const externalId = required('external_id');
+  const externalId = required(of, fieldMap, 'external_id');
   if ('code' in externalId) return externalId;
   if (externalId.value.length > maxIdLength) {
     return reject('external_id', 'TEXT_INVALID', `${fieldMap.external_id} is longer than ${maxIdLength} characters`);
   }
-  const amountText = required('amount');
+  const amountText = required(of, fieldMap, 'amount');
   if ('code' in amountText) return amountText;
-  let amount: string;
-  try {
-    amount = formatAmount(parseAmount(amountText.value));
-  } catch (error) {
-    if (!(error instanceof AmountError)) throw error;
-    return reject(
-      'amount',
-      'NOT_A_NUMBER',
-      `${shown(amountText.value)} is not a plain decimal of at most 20 digits, 8 after the point`,
-    );
-  }
-  const currencyText = required('currency');
+  const amount = amountIn(row, 'amount', amountText.value);
+  if ('code' in amount) return amount;
+  const currencyText = required(of, fieldMap, 'currency');
   if ('code' in currencyText) return currencyText;
-  const currency = currencyText.value.toUpperCase();
-  if (!isCurrency(currency))
-    return reject('currency', 'CURRENCY_UNKNOWN', `${shown(currencyText.value)} is no ISO 4217 code`);
-  const dateText = required('date');
+  const currency = currencyIn(row, 'currency', currencyText.value);
+  if ('code' in currency) return currency;
+  const dateText = required(of, fieldMap, 'date');
   if ('code' in dateText) return dateText;
   const occurred = parseDate(dateText.value);
   if (occurred === undefined) {
     return reject('date', 'DATE_INVALID', `${shown(dateText.value)} is no day or time of the calendar in ISO 8601`);
   }
+  const amountBase = whereThere(of, fieldMap, 'amount_base', amountIn);
+  if ('code' in amountBase) return amountBase;
+  const baseCurrency = whereThere(of, fieldMap, 'base_currency', currencyIn);
+  if ('code' in baseCurrency) return baseCurrency;
+  const fxRate = whereThere(of, fieldMap, 'fx_rate', rateIn);
+  if ('code' in fxRate) return fxRate;
   const description = fieldMap.description === undefined ? null : textOf(cell(record, fieldMap.description));
   return {
     row,
     externalId: externalId.value,
-    amount,
-    currency,
+    amount: amount.value,
+    currency: currency.value,
     occurredAt: new Date(occurred).toISOString(),
     description,
     metadata: JSON.stringify(unmapped(record, fieldMap)),
+    amountBase: amountBase.value,
+    baseCurrency: baseCurrency.value,
+    fxRate: fxRate.value,
   };
+}
+
+/** Reads a field that may be blank, and then stays so. */
+function whereThere(
+  of: NumberedRawRecord,
+  fieldMap: FieldMap,
+  field: Field,
+  read: (row: number, field: Field, text: string) => Reading<string>,
+): Reading<string | null> {
+  const text = optional(of, fieldMap, field);
+  return 'code' in text || text.value === null ? text : read(of.row, field, text.value);
 }
 
 /** The columns of the file that the field map names. */
@@ -134,11 +128,6 @@ function whyUnstorable(value: unknown, depth: number): { code: Rejection['code']
   return undefined;
 }
 
-/** A column is what the file says, never what every object inherits. */
-function cell(record: RawRecord, column: string): unknown {
-  return Object.hasOwn(record, column) ? record[column] : undefined;
-}
-
 function unmapped(record: RawRecord, fieldMap: FieldMap): RawRecord {
   const mapped = new Set(mappedColumns(fieldMap));
   return Object.fromEntries(Object.entries(record).filter(([column]) => !mapped.has(column)));
@@ -147,8 +136,4 @@ function unmapped(record: RawRecord, fieldMap: FieldMap): RawRecord {
 function textOf(value: unknown): string | null {
   if (value === null || value === undefined || value === '') return null;
   return typeof value === 'string' ? value : JSON.stringify(value);
-}
-
-function shown(text: string): string {
-  return JSON.stringify(quoted(text, 40) + (text.length > 40 ? '…' : ''));
 }

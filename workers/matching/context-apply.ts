@@ -23,6 +23,7 @@ export const contextApply: JobDefinition<'context.apply'> = {
          RETURNING id, revision`,
         [context.name, context.type, JSON.stringify(context)],
       )) as [{ id: number; revision: number }];
+      await tx.query('INSERT INTO run_locks VALUES ($1) ON CONFLICT DO NOTHING', [id]);
       await applySources(tx, id, context);
       return { context: context.name, revision };
     };

@@ -1,6 +1,8 @@
+import type { ContextDefinition } from '@matcher/shared/jobs/contracts/context.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { Piscina } from 'piscina';
-import type { Columns, MatchOutput } from './engine/types.ts';
+import type { Columns } from './engine/types.ts';
+import type { Found } from './found.ts';
 
 /** Columns as they travel to another thread: the fields that the rules name are there instead of being asked for. */
 export interface PlainColumns extends Omit<Columns, 'field'> {
@@ -8,6 +10,7 @@ export interface PlainColumns extends Omit<Columns, 'field'> {
 }
 
 export interface EngineTask {
+  type: ContextDefinition['type'];
   left: PlainColumns;
   right: PlainColumns;
   rules: readonly Rule[];
@@ -21,7 +24,7 @@ let threads: Piscina | undefined;
  *
  * @throws the signal's reason when it is aborted; the thread is ended then.
  */
-export async function matchInThread(task: EngineTask, signal: AbortSignal): Promise<MatchOutput> {
+export async function matchInThread(task: EngineTask, signal: AbortSignal): Promise<Found> {
   threads ??= new Piscina({
     filename: new URL('./engine-thread.ts', import.meta.url).href,
     minThreads: 0,

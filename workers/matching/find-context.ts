@@ -14,16 +14,14 @@ export interface FoundContext {
 }
 
 /**
- * Finds the context and locks it for one run. The lock is on its row, where no other tenant of the same server reaches, and lives in the transaction that
- * will commit the run's result: who loses one loses the other, so two runs never overlap, however long one of them was paused. Loads into the context go
- * on meanwhile; a new definition waits for the run's end.
+ * Finds the context and locks it for one run. The lock is on a row of the tenant's own, where no other tenant of the same server reaches, and lives in the
+ * transaction that will commit the run's result: who loses one loses the other, so two runs never overlap, however long one of them was paused. Loads into
+ * the context and new definitions of it go on meanwhile.
  *
  * @throws MatcherError `CONTEXT_NOT_FOUND`, `CONTEXT_NOT_ACTIVE`, `CONTEXT_BUSY`.
  */
 export async function lockContext(tx: Transaction, name: string): Promise<FoundContext> {
-  const select = 'SELECT id, status, definition FROM contexts WHERE name = $1';
-  const [locked] = await tx.query<ContextRow>(`${select} FOR NO KEY UPDATE SKIP LOCKED`, [name]);
-  const row = locked ?? (await tx.query<ContextRow>(select, [name]))[0];
+  const [row] = await tx.query<ContextRow>('SELECT id, status, definition FROM contexts WHERE name = $1', [name]);
   if (!row) {
     throw new MatcherError('CONTEXT_NOT_FOUND', `There is no context ${name}`, { hint: 'Apply its definition first.' });
   }
@@ -32,6 +30,7 @@ export async function lockContext(tx: Transaction, name: string): Promise<FoundC
       hint: 'Only an ACTIVE one is matched.',
     });
   }
+  const [locked] = await tx.query('SELECT 1 FROM run_locks WHERE context_id = $1 FOR UPDATE SKIP LOCKED', [row.id]);
   if (!locked) {
     throw new MatcherError('CONTEXT_BUSY', `Another run is matching the context ${name}`, { remedy: 'not-now' });
   }

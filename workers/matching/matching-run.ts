@@ -2,9 +2,9 @@ import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import type { JobDefinition } from '@matcher/shared/jobs/definition.ts';
 import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
-import type { MatchOutput } from './engine/types.ts';
 import { matchInThread, type PlainColumns } from './engine-pool.ts';
 import { lockContext } from './find-context.ts';
+import type { Found } from './found.ts';
 import { type OpenSide, type OpenTransactions, readOpen } from './open-transactions.ts';
 import { confirmedFrom, ruleName, writeRun } from './write-run.ts';
 
@@ -24,14 +24,15 @@ export const matchingRun: JobDefinition<'matching.run'> = {
       const { size: left } = open.left;
       const { size: right } = open.right;
       job.progress({ stage: 'matching', done: 0, total: left + right });
-      const output = await matchInThread({ left: plain(open.left), right: plain(open.right), rules }, job.signal);
-      job.progress({ stage: 'writing', done: 0, total: output.pairs.size });
+      const { type } = context.definition;
+      const found = await matchInThread({ type, left: plain(open.left), right: plain(open.right), rules }, job.signal);
+      job.progress({ stage: 'writing', done: 0, total: found.groups.size });
       const [{ id }] = (await tx.query<{ id: number }>(
         `INSERT INTO match_runs (job_id, context_id, mode, statistics) VALUES ($1, $2, $3, '{}') RETURNING id`,
         [job.id, context.id, mode],
       )) as [{ id: number }];
-      if (mode === 'COMMIT') await writeRun(tx, { id, contextId: context.id, rules }, open, output.pairs);
-      const result = await report(tx, context.id, { context: job.body.context, mode }, rules, open, output);
+      if (mode === 'COMMIT') await writeRun(tx, { id, contextId: context.id, rules }, open, found);
+      const result = await report(tx, context.id, { context: job.body.context, mode }, rules, open, found);
       await tx.query('UPDATE match_runs SET statistics = $2 WHERE id = $1', [id, JSON.stringify(result)]);
       scope.log.info({ left, right, matched: result.matched, mode }, 'matched');
       return result;
@@ -50,11 +51,11 @@ async function report(
   run: Pick<JobResult<'matching.run'>, 'context' | 'mode'>,
   rules: readonly Rule[],
   open: OpenTransactions,
-  { pairs, rules: ran }: MatchOutput,
+  { groups, rules: ran }: Found,
 ): Promise<JobResult<'matching.run'>> {
   const confirmed = new Array<number>(rules.length).fill(0);
-  for (let i = 0; i < pairs.size; i++) {
-    if ((pairs.confidence[i] as number) >= confirmedFrom) (confirmed[pairs.rule[i] as number] as number)++;
+  for (let i = 0; i < groups.size; i++) {
+    if ((groups.confidence[i] as number) >= confirmedFrom) (confirmed[groups.rule[i] as number] as number)++;
   }
   const exceptions = await tx.query<{ reason: string; count: number }>(
     'SELECT reason, count(*)::int AS count FROM exceptions WHERE context_id = $1 GROUP BY reason ORDER BY reason',
@@ -64,7 +65,7 @@ async function report(
     ...run,
     left: open.left.size,
     right: open.right.size,
-    matched: pairs.size,
+    matched: groups.size,
     rules: ran.map(({ rule: index, candidates, pairs: matched, ms }) => {
       const rule = rules[index] as Rule;
       const sure = confirmed[index] as number;
@@ -78,7 +79,10 @@ async function report(
         milliseconds: Math.round(ms),
       };
     }),
-    open: { left: open.left.size - pairs.size, right: open.right.size - pairs.size },
+    open: {
+      left: open.left.size - groups.left.rows.length,
+      right: open.right.size - groups.right.rows.length,
+    },
     exceptions: Object.fromEntries(exceptions.map(({ reason, count }) => [reason, count])),
   };
 }

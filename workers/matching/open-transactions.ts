@@ -26,16 +26,27 @@ interface Row {
   currency: string;
   occurred_ms: number;
   description: string | null;
+  amount_base: string | null;
+  base_currency: string | null;
+  fx_rate: string | null;
   fields: (string | null)[];
 }
 
-/** The fields that every transaction has; any other name is a column of its record's metadata. */
+/**
+ * The fields that transactions have; any other name is a column of its record's metadata. So are those in the base currency where a source does not map
+ * them.
+ */
 const canonical: ReadonlyMap<string, (row: Row) => string | null> = new Map([
   ['external_id', (row: Row) => row.external_id],
   ['amount', (row: Row) => trimZeros(row.amount)],
   ['currency', (row: Row) => row.currency],
   ['date', (row: Row) => new Date(row.occurred_ms).toISOString().slice(0, 10)],
   ['description', (row: Row) => row.description],
+]);
+const optional: ReadonlyMap<string, (row: Row) => string | null> = new Map([
+  ['amount_base', (row: Row) => row.amount_base && trimZeros(row.amount_base)],
+  ['base_currency', (row: Row) => row.base_currency],
+  ['fx_rate', (row: Row) => row.fx_rate && trimZeros(row.fx_rate)],
 ]);
 
 /**
@@ -58,6 +69,7 @@ export async function readOpen(tx: Transaction, contextId: number, rules: readon
        SELECT t.* FROM exceptions e JOIN transactions t ON t.id = e.transaction_id WHERE e.context_id = $2
      )
      SELECT o.id, s.side, s.name AS source, o.external_id, o.amount, o.currency, o.description,
+            o.amount_base, o.base_currency, o.fx_rate,
             round(extract(epoch FROM o.occurred_at) * 1000)::float8 AS occurred_ms,
             ARRAY(SELECT o.metadata ->> name FROM unnest($3::text[]) WITH ORDINALITY AS n(name, i) ORDER BY i) AS fields
        FROM open o JOIN sources s ON s.id = o.source_id`,
@@ -69,7 +81,8 @@ export async function readOpen(tx: Transaction, contextId: number, rules: readon
       new Map(
         names.map((name) => {
           const index = metadata.indexOf(name);
-          return [name, canonical.get(name) ?? ((row: Row) => row.fields[index] ?? null)];
+          const mapped = optional.get(name);
+          return [name, canonical.get(name) ?? ((row: Row) => mapped?.(row) ?? row.fields[index] ?? null)];
         }),
       ),
     );
@@ -85,6 +98,8 @@ function columnsOf(rows: readonly Row[], fields: ReadonlyMap<string, (row: Row) 
     amount: rows.map((row) => parseAmount(trimZeros(row.amount))),
     currency: rows.map((row) => row.currency),
     timestamp: rows.map((row) => row.occurred_ms),
+    amountBase: rows.map((row) => (row.amount_base === null ? null : parseAmount(trimZeros(row.amount_base)))),
+    baseCurrency: rows.map((row) => row.base_currency),
     fields: new Map([...fields].map(([name, read]) => [name, rows.map(read)])),
   };
 }

@@ -15,14 +15,14 @@ const levels: readonly Level[] = [
   { severity: 'LOW', fromAmount: 0, fromAgeHours: 0, dueHours: 168 },
 ];
 
-/** The levels as an SQL expression each for severity and due time, over a row with `amount` and `occurred_at`. */
+/** The levels as an SQL expression each for severity and due time, over a row with `amount`, `amount_base` and `occurred_at`. */
 export const severitySql = choice(({ severity }) => `'${severity}'`);
 export const dueSql = choice(({ dueHours }) => `now() + interval '${dueHours} hours'`);
 
 function choice(value: (level: Level) => string): string {
   const cases = levels.map(
     (level) =>
-      `WHEN abs(amount) >= ${level.fromAmount} OR now() - occurred_at >= interval '${level.fromAgeHours} hours' THEN ${value(level)}`,
+      `WHEN abs(coalesce(amount_base, amount)) >= ${level.fromAmount} OR now() - occurred_at >= interval '${level.fromAgeHours} hours' THEN ${value(level)}`,
   );
   return `CASE ${cases.join(' ')} END`;
 }

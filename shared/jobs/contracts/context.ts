@@ -19,6 +19,21 @@ export const fieldMap = z.strictObject({
   currency: column.describe('An ISO 4217 code.'),
   date: column.describe('ISO 8601: a day, or a time with its zone; a time without one is UTC.'),
   description: column.optional().describe('Free text.'),
+  amount_base: column
+    .optional()
+    .describe(
+      'The amount in the base currency, as amount; blank where it is not known. Rules compare it with matchBaseAmount.',
+    ),
+  base_currency: column
+    .optional()
+    .describe(
+      'The base currency, an ISO 4217 code; blank where it is not known. Rules compare it with matchBaseCurrency.',
+    ),
+  fx_rate: column
+    .optional()
+    .describe(
+      'The rate of the two, a positive decimal of at most 20 digits before and 18 after the point. Kept with the record.',
+    ),
 });
 export type FieldMap = z.infer<typeof fieldMap>;
 
@@ -59,12 +74,13 @@ const description = z.string().max(1000).optional();
 export const contextShape = {
   name: contextName,
   description,
-  type: z.literal('1:1', {
-    error: ({ input }) =>
-      input === '1:N' || input === 'N:M'
-        ? `${input} contexts are not supported yet; it takes "1:1"`
-        : `takes "1:1"; got ${JSON.stringify(input) ?? 'nothing'}`,
-  }),
+  type: z
+    .enum(['1:1', '1:N', 'N:M'], {
+      error: ({ input }) => `takes "1:1", "1:N" or "N:M"; got ${JSON.stringify(input) ?? 'nothing'}`,
+    })
+    .describe(
+      '1:1 pairs single records. 1:N matches one record with the several that it is the sum of, N:M several with several.',
+    ),
   sources: z.array(source).min(2).max(20),
   rules: rulesSchema,
   schedule: schedule.optional().describe('Publishes a matching.run in mode COMMIT at each of these times.'),
@@ -93,10 +109,8 @@ export function checkSources(context: Named, issues: z.core.$RefinementCtx): voi
   }
 }
 
-/** Fields of a rule that need what a 1:1 context does not have, with the values that ask for nothing. */
-const needsMore: Readonly<Record<string, unknown>> = {
-  matchBaseAmount: false,
-  matchBaseCurrency: false,
+/** Fields of a rule that need wholes and parts, with the values that ask for nothing. */
+const allocates: Readonly<Record<string, unknown>> = {
   groupBy: undefined,
   allowPartial: false,
   allocationToleranceValue: '0',
@@ -104,15 +118,19 @@ const needsMore: Readonly<Record<string, unknown>> = {
 };
 
 /** A rule must never do less than its configuration claims. */
-export function checkRules(context: { rules: readonly { config: object }[] }, issues: z.core.$RefinementCtx): void {
+export function checkRules(
+  context: { type: unknown; rules: readonly { config: object }[] },
+  issues: z.core.$RefinementCtx,
+): void {
+  if (context.type !== '1:1') return;
   context.rules.forEach(({ config }, index) => {
-    for (const [field, inert] of Object.entries(needsMore)) {
+    for (const [field, inert] of Object.entries(allocates)) {
       const value = (config as Record<string, unknown>)[field];
       if (value === undefined || value === inert || (inert === '0' && Number(value) === 0)) continue;
       issues.addIssue({
         code: 'custom',
         path: ['rules', index, 'config', field],
-        message: `${field} is not supported yet in a 1:1 context`,
+        message: `${field} needs a context of type 1:N or N:M; this one is 1:1`,
         input: value,
       });
     }

@@ -42,7 +42,7 @@ export const matchingRunResult = z.strictObject({
   mode: z.enum(['COMMIT', 'DRY_RUN']),
   left: count.describe('Open transactions of the left side that the run looked at.'),
   right: count,
-  matched: count.describe('Pairs.'),
+  matched: count.describe('Groups; in a 1:1 context, pairs.'),
   rules: z.array(ruleStatistics),
   open: z.strictObject({ left: count, right: count }).describe('Transactions that stay open.'),
   exceptions: z.record(z.string(), count).describe('Open exceptions of the context after the run, by reason.'),

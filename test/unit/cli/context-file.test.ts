@@ -137,7 +137,7 @@ describe('a field that is wrong is named with its line, what it takes and what i
       exchanged('name: card-settlement', 'name: Card Settlement'),
       /^2: name: a context name takes 1 to 63 of .*; got "Card Settlement"$/,
     ],
-    ['a type that comes later', exchanged('"1:1"', '"1:N"'), /^3: type: .*not supported yet.*got "1:N"$/],
+    ['a type that there is not', exchanged('"1:1"', '"N:1"'), '3: type: takes "1:1", "1:N" or "N:M"; got "N:1"'],
     [
       'a list that is a text',
       exchanged('[order_id]', 'order_id'),
@@ -167,7 +167,7 @@ describe('a field that is wrong is named with its line, what it takes and what i
     [
       'a rule that needs another type of context',
       exchanged('matchReference: false', 'groupBy: [day]'),
-      '27: rules[0].config.groupBy: groupBy is not supported yet in a 1:1 context',
+      '27: rules[0].config.groupBy: groupBy needs a context of type 1:N or N:M; this one is 1:1',
     ],
     [
       'an empty list',

@@ -7,7 +7,10 @@ import { descriptionOf } from './descriptions.ts';
 import { createDraw, type Draw } from './draw.ts';
 import { type Fate, recordNumber, type SampleReconciliation, type SampleRecord } from './sample.ts';
 
-const OPEN: Fate = { kind: 'OPEN' };
+const OPEN: Fate = { kind: 'OPEN', reason: 'UNMATCHED' };
+/** All but the amount speaks for the two. */
+const MISMATCH: Fate = { kind: 'OPEN', reason: 'FEE_VARIANCE' };
+const DUPLICATE: Fate = { kind: 'OPEN', reason: 'DUPLICATE_TRANSACTION' };
 
 const ledgerId = (index: number) => `POST-${recordNumber(index)}`;
 const bankId = (index: number) => `LINE-${recordNumber(index)}`;
@@ -50,7 +53,7 @@ export function bankStatement(seed: number, records: number): SampleReconciliati
     switch (part) {
       case 'payments': {
         const { ledgerAmount, currency, postedDay, rule, ledgerScenario } = plan.payment(offset);
-        const fate: Fate = rule ? { kind: 'MATCHED', partner: bankId(offset), rule } : OPEN;
+        const fate: Fate = rule ? { kind: 'MATCHED', partner: bankId(offset), rule } : MISMATCH;
         return make(offset, ledgerAmount, currency, postedDay, ledgerScenario, fate);
       }
       case 'only': {
@@ -90,14 +93,17 @@ export function bankStatement(seed: number, records: number): SampleReconciliati
     switch (part) {
       case 'payments': {
         const { bankAmount, currency, bookedDay, rule, bankScenario } = plan.payment(offset);
-        const fate: Fate = rule ? { kind: 'MATCHED', partner: ledgerId(offset), rule } : OPEN;
+        const fate: Fate = rule ? { kind: 'MATCHED', partner: ledgerId(offset), rule } : MISMATCH;
         return make(offset, bankAmount, currency, bookedDay, bankScenario, fate);
       }
       case 'duplicates': {
         // Booked on the same day, where only its larger id puts it second, or a day later.
         const slot = plan.duplicatedPayment(offset);
-        const { bankAmount, currency, bookedDay } = plan.payment(slot);
-        return make(slot, bankAmount, currency, bookedDay + (offset % 3 === 1 ? 1 : 0), 'duplicate_bank_line', OPEN);
+        const { bankAmount, currency, postedDay, bookedDay, rule } = plan.payment(slot);
+        const day = bookedDay + (offset % 3 === 1 ? 1 : 0);
+        // Later than the rules allow, nothing shows that it is one.
+        const isKnown = day - postedDay <= (rule === 'reference-tolerance' ? 0 : 1);
+        return make(slot, bankAmount, currency, day, 'duplicate_bank_line', isKnown ? DUPLICATE : OPEN);
       }
       case 'fees': {
         const fee = -25 * draw.integer('fee', offset, 8, 80);

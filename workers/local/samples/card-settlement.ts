@@ -7,7 +7,10 @@ import { descriptionOf } from './descriptions.ts';
 import { createDraw } from './draw.ts';
 import { type Fate, recordNumber, type SampleReconciliation, type SampleRecord } from './sample.ts';
 
-const OPEN: Fate = { kind: 'OPEN' };
+const OPEN: Fate = { kind: 'OPEN', reason: 'UNMATCHED' };
+/** All but the amount speaks for the two. */
+const MISMATCH: Fate = { kind: 'OPEN', reason: 'FEE_VARIANCE' };
+const DUPLICATE: Fate = { kind: 'OPEN', reason: 'DUPLICATE_TRANSACTION' };
 
 const ledgerId = (index: number) => `SALE-${recordNumber(index)}`;
 const acquirerId = (index: number) => `STL-${recordNumber(index)}`;
@@ -50,7 +53,7 @@ export function cardSettlement(seed: number, records: number): SampleReconciliat
     switch (part) {
       case 'sales': {
         const { ledgerAmount, currency, occurredDay, rule, settledBy } = plan.sale(offset);
-        const fate: Fate = rule ? { kind: 'MATCHED', partner: acquirerId(settledBy), rule } : OPEN;
+        const fate: Fate = rule ? { kind: 'MATCHED', partner: acquirerId(settledBy), rule } : MISMATCH;
         return make(offset, ledgerAmount, currency, occurredDay, 'ledger_sale_candidate', fate);
       }
       case 'chargebacks': {
@@ -105,13 +108,15 @@ export function cardSettlement(seed: number, records: number): SampleReconciliat
 
     /** The settlement of a sale, or its duplicate: whichever of the two this record is. */
     function settlement(saleIndex: number, duplicate: number): SampleRecord {
-      const { currency, acquirerAmount, settledDay, scenario, rule, settledBy } = plan.sale(saleIndex);
+      const { currency, acquirerAmount, occurredDay, settledDay, scenario, rule, settledBy } = plan.sale(saleIndex);
       if (settledBy === index) {
-        const fate: Fate = rule ? { kind: 'MATCHED', partner: ledgerId(saleIndex), rule } : OPEN;
+        const fate: Fate = rule ? { kind: 'MATCHED', partner: ledgerId(saleIndex), rule } : MISMATCH;
         return make(saleIndex, acquirerAmount, currency, settledDay, scenario, fate);
       }
       const day = settledDay + plan.duplicateDelay(duplicate);
-      const record = make(saleIndex, acquirerAmount, currency, day, scenario, OPEN);
+      // Without keys, or later than the rule allows, nothing shows that it is one.
+      const isKnown = rule === 'exact' || (rule === 'tolerance' && day - occurredDay <= 4);
+      const record = make(saleIndex, acquirerAmount, currency, day, scenario, isKnown ? DUPLICATE : OPEN);
       return { ...record, values: { ...record.values, scenario: 'duplicate_settlement_candidate' } };
     }
 

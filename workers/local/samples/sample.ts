@@ -47,10 +47,13 @@ export interface Sample {
   truth: SampleTruth;
 }
 
+/** Why a record stays open, as its exception says it. */
+export type OpenReason = 'UNMATCHED' | 'FEE_VARIANCE' | 'DUPLICATE_TRANSACTION';
+
 /** What becomes of one record. */
 export type Fate =
   | { kind: 'MATCHED'; partner: string; rule: string }
-  | { kind: 'OPEN' }
+  | { kind: 'OPEN'; reason: OpenReason }
   | { kind: 'BAD'; field: CanonicalField; column: string; reason: BadReason };
 
 export interface SampleRecord {

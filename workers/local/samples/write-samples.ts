@@ -57,7 +57,6 @@ async function writeSample(folder: string, reconciliation: SampleReconciliation)
   const dataFiles = { left: path.join(folder, left.file), right: path.join(folder, right.file) };
   await writeSource(dataFiles.left, left, truth);
   await writeSource(dataFiles.right, right, truth);
-  truth.exceptionsByReason = { UNMATCHED: truth.open.left.length + truth.open.right.length };
   return { name, contextFile, dataFiles, truth };
 }
 
@@ -79,6 +78,7 @@ function noteFate(truth: SampleTruth, { side }: SampleSource, { externalId, fate
     truth.bad.push({ side, row, field: fate.field, column: fate.column, reason: fate.reason });
   } else if (fate.kind === 'OPEN') {
     truth.open[side === 'LEFT' ? 'left' : 'right'].push(externalId);
+    truth.exceptionsByReason[fate.reason] = (truth.exceptionsByReason[fate.reason] ?? 0) + 1;
   } else if (side === 'LEFT') {
     truth.pairs.push({ left: externalId, right: fate.partner, rule: fate.rule });
     truth.matchedByRule[fate.rule] = (truth.matchedByRule[fate.rule] ?? 0) + 1;

@@ -1,7 +1,7 @@
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { Difference } from './amounts.ts';
 import { fieldsOf } from './fields.ts';
-import { APART, keptApart } from './kept-apart.ts';
+import { APART, isFar, keptApart } from './kept-apart.ts';
 import { fieldKey, type Key, numberKey, referenceKey } from './keys.ts';
 import { Neighbours } from './neighbours.ts';
 import { Pace } from './pace.ts';
@@ -70,13 +70,17 @@ function addMiss(
 ): void {
   const otherName = name === 'left' ? 'right' : 'left';
   const { row } = explanation;
-  const [leftRow, rightRow] = name === 'left' ? [row, other] : [other, row];
+  const leftRow = name === 'left' ? row : other;
+  const rightRow = name === 'left' ? other : row;
+  if (!isBinding && isFar(rule, terms, sides, leftRow, rightRow)) return; // nothing speaks for the two
   const held = keptApart(rule, terms, sides, leftRow, rightRow);
   const apart = held | (taken[otherName][other] === 1 ? APART.TAKEN : 0);
-  const far = APART.AMOUNT | APART.DATE;
-  if (!isBinding && (held & far) === far) return; // nothing speaks for the two
   const reason = reasonOf(apart, isBinding, sides[name], row);
   if (rankOf(reason) > rankOf(explanation.reason)) explanation.reason = reason;
+  const misses = explanation.nearMisses;
+  const farthest = misses.length === MOST_NEAR_MISSES ? misses[MOST_NEAR_MISSES - 1] : undefined;
+  const size = bits(apart);
+  if (farthest && size > (farthest.distance[0] as number)) return;
   const { amounts, day } = sides[name];
   const difference = new Difference();
   difference.measure(
@@ -90,14 +94,13 @@ function addMiss(
     rule: index,
     apart,
     distance: [
-      bits(apart),
+      size,
       difference.high,
       difference.low,
       Math.abs((day[row] as number) - (sides[otherName].day[other] as number)),
       sides[otherName].order.byRow[other] as number,
     ],
   };
-  const misses = explanation.nearMisses;
   const known = misses.findIndex((one) => one.row === other);
   if (known >= 0) {
     if (compare(miss.distance, (misses[known] as NearMiss).distance) >= 0) return;

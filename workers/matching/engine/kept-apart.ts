@@ -51,6 +51,17 @@ export function keptApart(
   return satisfies(terms, left, right, leftRow, rightRow) ? 0 : APART.CONFIDENCE;
 }
 
+/** Whether both amount and date keep two rows apart: `keptApart` says so, too, and much more. */
+export function isFar(
+  rule: Rule,
+  terms: Terms,
+  sides: { left: Side; right: Side },
+  leftRow: number,
+  rightRow: number,
+): boolean {
+  return !amountsAgree(rule, terms, sides, leftRow, rightRow) && !datesAgree(rule, terms, sides, leftRow, rightRow);
+}
+
 function amountsAgree(
   rule: Rule,
   terms: Terms,
@@ -58,8 +69,10 @@ function amountsAgree(
   leftRow: number,
   rightRow: number,
 ): boolean {
-  const [lh, ll] = [left.amounts.high[leftRow] as number, left.amounts.low[leftRow] as number];
-  const [rh, rl] = [right.amounts.high[rightRow] as number, right.amounts.low[rightRow] as number];
+  const lh = left.amounts.high[leftRow] as number;
+  const ll = left.amounts.low[leftRow] as number;
+  const rh = right.amounts.high[rightRow] as number;
+  const rl = right.amounts.low[rightRow] as number;
   if (rule.type === 'EXACT') return !rule.config.matchAmount || (lh === rh && ll === rl);
   return terms.amountsAgree(lh, ll, rh, rl);
 }

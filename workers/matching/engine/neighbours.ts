@@ -11,6 +11,7 @@ export class Neighbours {
   readonly #partitions: { readonly left: Int32Array; readonly right: Int32Array };
   readonly #sides: { readonly left: Side; readonly right: Side };
   readonly #sorted: { readonly left: Int32Array; readonly right: Int32Array };
+  readonly #places: { readonly left: Int32Array; readonly right: Int32Array };
 
   /** @param sides whose orders have ranked all rows. */
   constructor(sides: { left: Side; right: Side }, keys: readonly Key[], check: () => void) {
@@ -23,6 +24,7 @@ export class Neighbours {
     this.#sides = sides;
     this.#partitions = { left: found.left.partition, right: found.right.partition };
     this.#sorted = { left: this.#sort('left'), right: this.#sort('right') };
+    this.#places = { left: this.#placesOf('left', 'right'), right: this.#placesOf('right', 'left') };
   }
 
   /** At most 16 rows of the other side. */
@@ -32,7 +34,7 @@ export class Neighbours {
     if (own < 0) return [];
     const sorted = this.#sorted[other];
     const partitions = this.#partitions[other];
-    const middle = this.#firstNotBefore(other, name, row);
+    const middle = this.#places[name][row] as number;
     const near: number[] = [];
     for (let i = middle; i < Math.min(sorted.length, middle + MOST_EACH_WAY); i++) {
       if (partitions[sorted[i] as number] !== own) break;
@@ -52,24 +54,25 @@ export class Neighbours {
     return radixSort(all, size);
   }
 
-  /** The first place of the other side that does not come before a row's own partition, amount and day. */
-  #firstNotBefore(other: 'left' | 'right', name: 'left' | 'right', row: number): number {
-    const sorted = this.#sorted[other];
+  /** By row, the first place of the other side that does not come before the row's own partition, amount and day: both sides are walked in their order. */
+  #placesOf(name: 'left' | 'right', other: 'left' | 'right'): Int32Array {
     const [own, others] = [this.#sides[name], this.#sides[other]];
     const [ownPartitions, partitions] = [this.#partitions[name], this.#partitions[other]];
-    let low = 0;
-    let high = sorted.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const at = sorted[middle] as number;
-      const by =
-        (partitions[at] as number) - (ownPartitions[row] as number) ||
-        (others.amounts.high[at] as number) - (own.amounts.high[row] as number) ||
-        (others.amounts.low[at] as number) - (own.amounts.low[row] as number) ||
-        (others.day[at] as number) - (own.day[row] as number);
-      if (by < 0) low = middle + 1;
-      else high = middle;
+    const sorted = this.#sorted[other];
+    const places = new Int32Array(own.size);
+    let place = 0;
+    for (const row of this.#sorted[name]) {
+      for (; place < sorted.length; place++) {
+        const at = sorted[place] as number;
+        const by =
+          (partitions[at] as number) - (ownPartitions[row] as number) ||
+          (others.amounts.high[at] as number) - (own.amounts.high[row] as number) ||
+          (others.amounts.low[at] as number) - (own.amounts.low[row] as number) ||
+          (others.day[at] as number) - (own.day[row] as number);
+        if (!(by < 0)) break;
+      }
+      places[row] = place;
     }
-    return low;
+    return places;
   }
 }
