@@ -20,9 +20,13 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => child?.kill(signal));
 }
 
+const directory = await mkdtemp(join(tmpdir(), 'matcher-test-report-'));
+// Tests start many short processes of the same code: compiled once, it takes each half the time to begin.
+const env = { ...process.env, NODE_COMPILE_CACHE: join(directory, 'compiled') };
+
 /** Runs one of the project's tools on this Node and returns its exit status. */
 async function run(script: string, args: string[]): Promise<number> {
-  child = spawn(process.execPath, [join(root, 'node_modules', script), ...args], { cwd: root, stdio: 'inherit' });
+  child = spawn(process.execPath, [join(root, 'node_modules', script), ...args], { cwd: root, env, stdio: 'inherit' });
   return await new Promise((ended) => child?.once('exit', (code, signal) => ended(signal ? 1 : (code ?? 1))));
 }
 
@@ -35,7 +39,6 @@ const check = async (what: string, script: string, args: string[]) => {
 await check('types', 'typescript/bin/tsc', ['--noEmit']);
 await check('lint', '@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']);
 
-const directory = await mkdtemp(join(tmpdir(), 'matcher-test-report-'));
 const file = join(directory, 'report.json');
 try {
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
