@@ -1,3 +1,5 @@
+import { remedyFor } from '../errors.ts';
+
 /** What is asked for one at a time. */
 interface Asked<I, O> {
   input: I;
@@ -5,29 +7,25 @@ interface Asked<I, O> {
   reject(error: unknown): void;
 }
 
+/** Batches under way at the same time, and questions of one batch. */
+const atOnce = 2;
+const most = 100;
+
 /**
  * Answers many small questions with few statements: what is asked while others are being answered is answered together, as soon as these are. A single
  * question is never kept waiting for company, so that it costs no latency where there is no load.
  */
 export class Batcher<I, O> {
   readonly #answer: (inputs: readonly I[]) => Promise<readonly O[]>;
-  readonly #atOnce: number;
-  readonly #most: number;
   #asked: Asked<I, O>[] = [];
   #running = 0;
 
-  /**
-   * @param answer gives one output for each input, in their order.
-   * @param atOnce batches under way at the same time.
-   * @param most questions of one batch.
-   */
-  constructor(answer: (inputs: readonly I[]) => Promise<readonly O[]>, atOnce = 2, most = 100) {
+  /** @param answer gives one output for each input, in their order. */
+  constructor(answer: (inputs: readonly I[]) => Promise<readonly O[]>) {
     this.#answer = answer;
-    this.#atOnce = atOnce;
-    this.#most = most;
   }
 
-  /** @throws what `answer` throws when it is asked this alone: what makes a batch fail is one of its questions, and the others are not to suffer for it. */
+  /** @throws what `answer` throws when it is asked this alone: a question that makes its batch fail is not to be the others' failure. */
   ask(input: I): Promise<O> {
     return new Promise((resolve, reject) => {
       this.#asked.push({ input, resolve, reject });
@@ -36,8 +34,8 @@ export class Batcher<I, O> {
   }
 
   #go(): void {
-    if (this.#running >= this.#atOnce || this.#asked.length === 0) return;
-    const batch = this.#asked.splice(0, this.#most);
+    if (this.#running >= atOnce || this.#asked.length === 0) return;
+    const batch = this.#asked.splice(0, most);
     this.#running++;
     void this.#settle(batch).finally(() => {
       this.#running--;
@@ -52,7 +50,8 @@ export class Batcher<I, O> {
         resolve(outputs[i] as O);
       });
     } catch (error) {
-      if (batch.length === 1) batch[0]?.reject(error);
+      // Whoever is away is away for all of them; asked one by one, each would wait for that in turn.
+      if (batch.length === 1 || remedyFor(error) === 'not-now') for (const { reject } of batch) reject(error);
       else for (const one of batch) await this.#settle([one]);
     }
   }
