@@ -211,12 +211,6 @@ export const variables = {
     max: 87_600,
     about: 'How long (hours) an idempotency key is remembered.',
   }),
-  DEDUPE_TTL_SEC: seconds({
-    default: 3600,
-    min: 1,
-    about:
-      'How long (seconds) the end of a job is kept in Redis, so that a repeated message is answered without the database.',
-  }),
   MAINTENANCE_INTERVAL_SEC: seconds({
     default: 900,
     min: 1,
