@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Channel, ChannelModel } from 'amqplib';
 import { errorMessage, MatcherError } from '../errors.ts';
 import type { Logger } from '../observability/log.ts';
+import type { BrokerAnswers } from '../rabbitmq/broker-answers.ts';
 import type { ConnectTurns } from '../rabbitmq/connect-turns.ts';
 import { closeConnection, settledWithin } from '../rabbitmq/connect-vhost.ts';
 import { readyMessages } from '../rabbitmq/ready-messages.ts';
@@ -32,6 +33,7 @@ const longestProbe = 5000;
 
 export interface ConsumerParts extends DeliveryParts {
   turns: ConnectTurns;
+  answers: BrokerAnswers;
   /** Called when the broker refuses a tenant's credentials or its vhost. */
   credentialsRefused(tenantId: TenantId): void;
   /** Whether other processes consume the same queues. */
@@ -76,6 +78,8 @@ export class TenantConsumer {
   readonly #draining = new AbortController();
   readonly #ending = new AbortController();
   #looking = false;
+  /** Which broker it is, or is to be, connected to. */
+  #broker: RabbitmqTarget | undefined;
   #paused = false;
   #deaf: (error: MatcherError) => void;
   #since: Date | undefined;
@@ -90,6 +94,7 @@ export class TenantConsumer {
       target: () => this.#target(options),
       refused: () => parts.credentialsRefused(tenantId),
       turn: (target, signal) => {
+        this.#broker = target;
         const isFirst = options.newcomer && this.#since === undefined;
         return parts.turns.take(target, isFirst ? 'newcomer' : 'return', signal);
       },
@@ -197,12 +202,14 @@ export class TenantConsumer {
   }
 
   async #look(model: ChannelModel, subscription: Subscription): Promise<Remedy | undefined> {
+    const question = this.#broker && this.#parts.answers.put(this.#broker);
     let ready: number[];
     try {
       ready = await readyMessages(model, this.#types.map(jobQueue), lookTimeout);
+      question?.answered();
     } catch (error) {
       this.#log.warn({ reason: errorMessage(error) }, 'the broker does not say what waits in the queues');
-      return this.#deafness.unanswered();
+      return question?.isOvertaken() ? this.#deafness.unanswered() : undefined;
     }
     // What came in before the answer counts, so the deliveries are read after it.
     const looks = this.#types.map((type, i) => ({
@@ -215,7 +222,7 @@ export class TenantConsumer {
   }
 
   async #apply(remedy: Remedy, model: ChannelModel): Promise<void> {
-    this.#log.error({ renewed: remedy }, 'messages wait and none is delivered');
+    this.#log.error({ renewed: remedy }, 'nothing comes in on this connection');
     if (remedy === 'channel') {
       const old = [...this.#subscriptions];
       await this.#subscribe(model);

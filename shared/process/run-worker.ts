@@ -8,6 +8,7 @@ import { createS3Client } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
 import { createMetrics } from '../observability/metrics.ts';
 import { TenantPools } from '../postgres/tenant-pools.ts';
+import { BrokerAnswers } from '../rabbitmq/broker-answers.ts';
 import { ConnectTurns } from '../rabbitmq/connect-turns.ts';
 import { settledWithin } from '../rabbitmq/connect-vhost.ts';
 import { createRedis } from '../redis/tenant-redis.ts';
@@ -74,6 +75,7 @@ export async function startWorker(
     slots: new FairSlots({ total: settings.JOB_SLOTS, perTenant: slotsPerTenant(settings) }),
     weights: settings.JOB_TENANT_WEIGHTS,
     turns: new ConnectTurns(),
+    answers: new BrokerAnswers(),
     credentialsRefused,
     deaf: broken.reject,
     run: {
