@@ -27,10 +27,37 @@ export interface Outcome<T extends JobType> {
   result: JobResult<T>;
 }
 
+/**
+ * A completion that keeps a processor busy or moves much data: it runs in a worker thread, with a connection of its own there, so that leases, heartbeats
+ * and other tenants' jobs go on meanwhile.
+ */
+export interface ThreadedCompletion {
+  /** Its module, whose default export is a `ThreadedWork`. */
+  readonly thread: URL;
+  /** What it needs to know. A copy of it is what arrives. */
+  readonly task: unknown;
+}
+
+/** As a `Completion`, in a worker thread. */
+export type ThreadedWork<T extends JobType, Task> = (
+  tx: Transaction,
+  task: Task,
+  control: WorkControl,
+) => Promise<JobResult<T>>;
+
+/** How a worker thread and the job that it works for hear of each other. */
+export interface WorkControl {
+  /** Aborted when the work must end. Heard of only where the work awaits something. */
+  readonly signal: AbortSignal;
+  /** The same, for work that awaits nothing: looks into memory that the main thread writes. */
+  readonly cancellation: { readonly aborted: boolean; readonly reason: unknown };
+  progress(progress: Progress): void;
+}
+
 /** One kind of job. `run` prepares, and leaves everything that others could see to the completion that it returns. */
 export interface JobDefinition<T extends JobType> {
   readonly type: T;
-  run(job: Job<T>, scope: TenantScope): Promise<Completion<T> | Outcome<T>>;
+  run(job: Job<T>, scope: TenantScope): Promise<Completion<T> | ThreadedCompletion | Outcome<T>>;
 }
 
 /** A definition among others, whatever its type. */

@@ -6,7 +6,7 @@ import type { Batcher } from './batcher.ts';
 import { ClaimKeeper, leaseLost } from './claim-keeper.ts';
 import { cancelledEvent, completionEvents, duplicateEvent, type Failure } from './contracts/events.ts';
 import type { JobType } from './contracts/job-types.ts';
-import type { AnyJobDefinition, Completion, Outcome } from './definition.ts';
+import type { AnyJobDefinition } from './definition.ts';
 import type { JobSlot } from './job-slot.ts';
 import type { JobMessage } from './message.ts';
 import { outboxRow } from './outbox.ts';
@@ -20,6 +20,7 @@ import {
   type JobEnding,
   releaseClaim,
 } from './record.ts';
+import { completeInThread } from './threaded-work.ts';
 
 /** What becomes of a delivery. */
 export type Fate =
@@ -91,18 +92,14 @@ export async function runJob(
   const { attempt } = claim;
   const log = scope.log.child({ attempt });
   const deadlineSec = options.deadlines.get(type) ?? Number.POSITIVE_INFINITY;
+  const progress = progressReporter(scope, message.id);
   const keeper = new ClaimKeeper(db, claim, { ...options, deadlineSec, log });
   const started = performance.now();
   try {
     await slot.begin(draining, keeper.signal);
     await refuseDeadly(claim);
-    const job = {
-      id: message.id,
-      attempt,
-      body: message.body,
-      signal: keeper.signal,
-      progress: progressReporter(scope, message.id),
-    };
+    const { signal } = keeper;
+    const job = { id: message.id, attempt, body: message.body, signal, progress };
     await complete(await definition.run(job as never, Object.freeze({ ...scope, log })));
     log.info({ seconds: secondsSince(started) }, 'job done');
     return { kind: 'settled', outcome: 'done' };
@@ -131,12 +128,17 @@ export async function runJob(
     }
   }
 
-  async function complete(completion: Completion<JobType> | Outcome<JobType>): Promise<void> {
+  async function complete(completion: Awaited<ReturnType<AnyJobDefinition['run']>>): Promise<void> {
     const success = (result: unknown) => {
       keeper.signal.throwIfAborted();
       const end: JobEnding = { state: 'SUCCEEDED', result };
       return { claim, end, event: said(attempt, end) };
     };
+    if ('thread' in completion) {
+      const seat = await scope.seat(keeper.signal);
+      await completeInThread(seat, completion, { signal: keeper.signal, progress, end: success });
+      return;
+    }
     if (typeof completion !== 'function') {
       if (!(await options.ends.ask({ db, ...success(completion.result) }))) throw leaseLost();
       return;

@@ -4,6 +4,7 @@ import { pemOf } from '../tenancy/certificates.ts';
 import type { ConnectionLimits, PostgresTarget } from '../tenancy/tenant-config.ts';
 
 type Limits = Pick<ConnectionLimits, 'statementTimeoutMs'>;
+type Timeouts = Pick<Settings, 'POSTGRES_CONNECT_TIMEOUT_SEC' | 'POSTGRES_QUERY_TIMEOUT_SEC'>;
 
 /**
  * The server looks whether its client is still there: one whose host or network went away would hold the locks of its transaction for as long as the
@@ -30,7 +31,7 @@ export const bulkLockTimeout = 10_000;
  */
 export function connectionOptions(
   target: PostgresTarget,
-  settings: Settings,
+  settings: Timeouts,
   application: string,
   limits: Limits = {},
 ): ClientConfig {
@@ -59,7 +60,7 @@ export function connectionOptions(
 }
 
 /** Milliseconds that a statement may take which is no bulk work; 0 is without end. */
-export function statementTimeoutOf(limits: Limits, settings: Settings): number {
+export function statementTimeoutOf(limits: Limits, settings: Timeouts): number {
   return limits.statementTimeoutMs ?? settings.POSTGRES_QUERY_TIMEOUT_SEC * 1000;
 }
 

@@ -18,7 +18,9 @@ export interface CountedClient extends Client {
 export function countedClient(
   permit: (client: CountedClient) => Promise<() => void>,
   failed: (error: unknown) => void,
-): new () => CountedClient {
+): new (
+  config?: ClientConfig,
+) => CountedClient {
   return class extends Client implements CountedClient {
     #ended: Promise<void> | undefined;
 

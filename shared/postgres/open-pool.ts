@@ -11,6 +11,7 @@ import type { CountedClient } from './counted-client.ts';
 import { migrate } from './migrate.ts';
 import { isSameDatabase } from './pool-place.ts';
 import { openReplicaPool, Replica } from './replica.ts';
+import { seats, type TakeSeat } from './seat.ts';
 import { ServerBudget } from './server-budget.ts';
 import { type TenantDatabase, tenantDatabase } from './tenant-database.ts';
 
@@ -23,6 +24,7 @@ export interface OpenedPool {
   readonly db: TenantDatabase;
   /** As `db.snapshot`, on the tenant's replica when it has one, to which it connects when it is used for the first time. */
   readonly snapshot: TenantDatabase['snapshot'];
+  readonly seat: TakeSeat;
   readonly config: TenantConfig;
   /** Ends when no connection is left. Never throws. */
   close(): Promise<void>;
@@ -85,7 +87,12 @@ async function openPool(
     const known = isRefused ? await source.config(tenantId).catch(() => config) : config;
     return (isSameRole(known.postgres, postgres) ? known : config).postgres.password;
   };
-  const { pool, close } = budget.pool(
+  const hearFailure = (error: unknown) => {
+    if (!stands || !isRefusal(error)) return;
+    isRefused = true;
+    refused(errorCode(error));
+  };
+  const { pool, lend, close } = budget.pool(
     `${postgres.host.toLowerCase()}:${postgres.port}`,
     settings.POSTGRES_CONNECT_TIMEOUT_SEC * 1000,
     (client) =>
@@ -98,11 +105,7 @@ async function openPool(
         min: Math.min(limits.maxIdleConns, max),
         idleTimeoutMillis: 10_000,
       }),
-    (error) => {
-      if (!stands || !isRefusal(error)) return;
-      isRefused = true;
-      refused(errorCode(error));
-    },
+    hearFailure,
   );
   // A connection that breaks while nobody uses it is replaced by the next use.
   pool.on('error', (error) => log.warn({ tenantId, reason: errorMessage(error) }, 'an idle connection broke'));
@@ -133,6 +136,14 @@ async function openPool(
   // Transactions may last: they keep to the connections that no other pool can claim, and leave one of these to short statements.
   const transactions = new Slots(Math.min(max, settings.POSTGRES_MAX_OPEN_CONNS) - 1);
   const db = tenantDatabase(pool, transactions, statementTimeoutOf(limits, settings));
+  const connection = async () => ({
+    target: { ...postgres, password: await password() },
+    limits,
+    timeouts: {
+      POSTGRES_CONNECT_TIMEOUT_SEC: settings.POSTGRES_CONNECT_TIMEOUT_SEC,
+      POSTGRES_QUERY_TIMEOUT_SEC: settings.POSTGRES_QUERY_TIMEOUT_SEC,
+    },
+  });
   const target = config.replica;
   const replica =
     target && new Replica(() => openReplicaPool(target, config, settings, budget), log.child({ tenantId }));
@@ -141,6 +152,7 @@ async function openPool(
     max,
     transactions,
     db,
+    seat: seats({ pool, transactions, lend, connection, refused: hearFailure }),
     snapshot: replica ? (work, signal) => replica.snapshot(db, work, signal) : db.snapshot,
     config,
     close: async () => void (await Promise.all([close(), replica?.close()])),

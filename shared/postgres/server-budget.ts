@@ -22,13 +22,22 @@ interface Share {
   readonly server: Server;
   pool: Pool | undefined;
   /** From before they connect until they are gone. */
-  readonly clients: Set<CountedClient>;
+  readonly clients: Set<Pick<CountedClient, 'destroy'>>;
+  /** Those of them that the pool has given away. */
+  lent: number;
   /** Called when the last one is gone. */
   emptied?: () => void;
 }
 
 export interface CountedPool {
   readonly pool: Pool;
+  /**
+   * Takes one of the pool's connections away, for one that is made elsewhere.
+   *
+   * @returns what gives it back, to be called when that connection is gone.
+   * @throws MatcherError `DATABASE_CONNECTIONS_EXHAUSTED` when it waited in vain.
+   */
+  lend(): Promise<() => void>;
   /** Ends when no connection is left, also when the server has become a black hole. Never throws. */
   close(): Promise<void>;
 }
@@ -71,14 +80,17 @@ export class ServerBudget {
       newest: undefined,
     };
     this.#servers.set(address, server);
-    const share: Share = { server, pool: undefined, clients: new Set() };
+    const share: Share = { server, pool: undefined, clients: new Set(), lent: 0 };
     const pool = create(countedClient((client) => this.#permit(share, client, connectTimeoutMs / 2), failed));
     share.pool = pool;
     server.shares.add(share);
     const { max } = pool.options;
     // The pool looks at this before it opens a connection: queries need not wait for what it can't have while others are released.
     Object.defineProperty(pool.options, 'max', {
-      get: () => (this.#hasLeft(server) ? max : Math.min(max, Math.max(this.#perPool, pool.totalCount))),
+      get: () => {
+        const most = max - share.lent;
+        return this.#hasLeft(server) ? most : Math.min(most, Math.max(this.#perPool - share.lent, pool.totalCount));
+      },
     });
     pool.on('acquire', () => {
       if (server.newest === share) return;
@@ -87,7 +99,8 @@ export class ServerBudget {
       server.shares.add(share);
     });
     pool.on('release', (_error, client) => {
-      if (!this.#isWantedBack(server, pool) || !share.clients.has(client as Client as CountedClient)) return;
+      if (!this.#isWantedBack(server, pool, share.lent) || !share.clients.has(client as Client as CountedClient))
+        return;
       server.returning++;
       client.once('end', () => server.returning--);
       // The pool lets go of a client that has been ended.
@@ -105,11 +118,26 @@ export class ServerBudget {
       if (server.newest === share) server.newest = undefined;
       if (server.shares.size === 0) this.#servers.delete(address);
     };
-    return { pool, close };
+    const lend = async () => {
+      share.lent++;
+      try {
+        // It has one more than it may have now: one that is idle, or that is released next, makes room.
+        if (pool.totalCount > max - share.lent) (await pool.connect()).release(true);
+        const giveBack = await this.#permit(share, { destroy: () => {} }, connectTimeoutMs / 2);
+        return () => {
+          share.lent--;
+          giveBack();
+        };
+      } catch (error) {
+        share.lent--;
+        throw error;
+      }
+    };
+    return { pool, lend, close };
   }
 
   /** @returns what gives the permit back. */
-  async #permit(share: Share, client: CountedClient, patienceMs: number): Promise<() => void> {
+  async #permit(share: Share, client: Pick<CountedClient, 'destroy'>, patienceMs: number): Promise<() => void> {
     const { server } = share;
     if (this.#hasLeft(server)) {
       server.taken++;
@@ -148,8 +176,9 @@ export class ServerBudget {
   }
 
   /** Whether a connection that its user has just released is needed more elsewhere. */
-  #isWantedBack(server: Server, pool: Pool): boolean {
-    return server.waiting.length > server.returning && (pool.totalCount > this.#perPool || pool.waitingCount === 0);
+  #isWantedBack(server: Server, pool: Pool, lent: number): boolean {
+    const has = pool.totalCount + lent;
+    return server.waiting.length > server.returning && (has > this.#perPool || pool.waitingCount === 0);
   }
 
   /** Takes idle connections out of their pools for a moment: in being released they are noticed. */

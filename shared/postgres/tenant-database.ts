@@ -1,13 +1,12 @@
-import type { Readable } from 'node:stream';
-import { finished, pipeline } from 'node:stream/promises';
 import type { Pool, PoolClient, QueryResult, QueryResultRow } from 'pg';
-import { type CopyToStreamQuery, from as copyFrom, to as copyTo } from 'pg-copy-streams';
-import { MatcherError } from '../errors.ts';
 import type { Slots } from '../slots.ts';
-import { bulkLockTimeout } from './connection-options.ts';
+import type { bulkLockTimeout } from './connection-options.ts';
 import { Patience } from './patience.ts';
 import { prepared } from './prepared.ts';
 import { leavesSessionAlone, resetSession } from './session-state.ts';
+import { runTransaction, type Transaction, unused } from './transaction.ts';
+
+export type { Transaction } from './transaction.ts';
 
 /** The tenant's database, as a job's handler sees it. What a statement leaves in its session is gone before the next use of the connection. */
 export interface TenantDatabase {
@@ -25,27 +24,11 @@ export interface TenantDatabase {
   snapshot<T>(work: (tx: Transaction) => Promise<T>, signal?: AbortSignal): Promise<T>;
 }
 
-export interface Transaction {
-  query<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;
-  /** As `query`, with the number of rows that the statement touched. */
-  execute(sql: string, values?: unknown[]): Promise<number>;
-  /** `COPY … FROM STDIN`; returns the number of rows. */
-  copyIn(sql: string, source: AsyncIterable<string | Buffer> | Iterable<string | Buffer>): Promise<number>;
-  /** `COPY … TO STDOUT` as a stream of bytes, to be read to its end; `rows()` is known then. */
-  copyOut(sql: string): { stream: Readable; rows(): number };
-}
-
 /** A database that does not even react to a cancellation is not there any more: how long (ms) its connection may stay silent. */
-const cancelGrace = 5000;
+export const cancelGrace = 5000;
 
 /** How much longer (ms) than the server's own limit a query is waited for, so that it is the server that ends it. */
 const answerGrace = 1000;
-
-const bulk = `SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = ${bulkLockTimeout}; SET LOCAL plan_cache_mode = auto`;
-const begin = {
-  transaction: `BEGIN; ${bulk}`,
-  snapshot: `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; ${bulk}`,
-};
 
 /**
  * Made once for a pool: one timer watches all that is asked through it.
@@ -106,7 +89,7 @@ async function query<R extends QueryResultRow>(
 }
 
 async function inTransaction<T>(
-  kind: keyof typeof begin,
+  kind: 'transaction' | 'snapshot',
   pool: Pool,
   transactions: Slots,
   work: (tx: Transaction) => Promise<T>,
@@ -117,51 +100,30 @@ async function inTransaction<T>(
     leave();
     throw error;
   });
-  let broken = false;
-  const use: Use = { copies: new Set(), untouched: true };
-  const { copies } = use;
-  let cancelled: Promise<unknown> | undefined;
+  const use = unused();
+  let cancelled: Promise<void> | undefined;
   let silence: NodeJS.Timeout | undefined;
   const cancel = () => {
     const { processID, connection } = client as PoolClient & Internals;
-    const query = { text: 'SELECT pg_cancel_backend($1)', values: [processID], query_timeout: cancelGrace };
-    cancelled = pool.query(query).catch(ignore);
+    cancelled = cancelStatement(pool, processID);
     silence = setTimeout(() => connection.stream.destroy(), cancelGrace);
   };
   signal?.addEventListener('abort', cancel, { once: true });
   try {
-    signal?.throwIfAborted();
-    await client.query(begin[kind]);
-    const result = await work(transaction(client, use, signal));
-    if (copies.size > 0) throw aborted('a COPY was not read to its end');
-    const commit = client.query('COMMIT');
-    if (kind === 'snapshot') {
-      // All has been read: a connection that breaks here takes nothing back.
-      broken = await commit.then(
-        () => false,
-        () => true,
-      );
-      return result;
-    }
-    // PostgreSQL answers a COMMIT of what it has given up with a rollback, and without an error.
-    const { command } = await commit;
-    if (command !== 'COMMIT') throw aborted('a statement in it had failed');
-    return result;
-  } catch (error) {
-    broken =
-      copies.size > 0 ||
-      (await client.query('ROLLBACK').then(
-        () => false,
-        () => true,
-      ));
-    throw error;
+    return await runTransaction(kind, client, use, work, signal);
   } finally {
     signal?.removeEventListener('abort', cancel);
     // A cancellation that arrives late must not hit whoever gets the connection next.
     await cancelled;
     clearTimeout(silence);
-    void giveBack(client, broken, use.untouched).finally(leave);
+    void giveBack(client, use.broken, use.untouched).finally(leave);
   }
+}
+
+/** Cancels what the pool's server does for one of its connections, if it does anything. Never throws. */
+export async function cancelStatement(pool: Pool, processId: number): Promise<void> {
+  const query = { text: 'SELECT pg_cancel_backend($1)', values: [processId], query_timeout: cancelGrace };
+  await pool.query(query).catch(ignore);
 }
 
 async function take(pool: Pool): Promise<PoolClient> {
@@ -195,85 +157,4 @@ function ignore(): void {}
 interface Internals {
   processID: number;
   connection: { stream: { destroy(): void } };
-}
-
-function aborted(reason: string): MatcherError {
-  return new MatcherError('TRANSACTION_ABORTED', `The transaction was not committed: ${reason}`);
-}
-
-/** What a transaction's work has done on its connection. */
-interface Use {
-  /** COPYs that have not come to their end: while there are any, the connection can do nothing else. */
-  readonly copies: Set<Readable>;
-  /** All its statements leave their session as they found it. */
-  untouched: boolean;
-}
-
-function transaction(client: PoolClient, use: Use, signal: AbortSignal | undefined): Transaction {
-  const { copies } = use;
-  const options = signal ? { signal } : {};
-  const begin = (sql: string) => {
-    signal?.throwIfAborted();
-    use.untouched &&= leavesSessionAlone(sql);
-  };
-  return {
-    async query(sql, values) {
-      begin(sql);
-      return (await client.query(values ? prepared(sql, values) : sql)).rows;
-    },
-    async execute(sql, values) {
-      begin(sql);
-      return (await client.query(sql, values)).rowCount ?? 0;
-    },
-    async copyIn(sql, source) {
-      begin(sql);
-      let failure: unknown;
-      const watched = async function* () {
-        try {
-          yield* source;
-        } catch (error) {
-          failure = error;
-          throw error;
-        }
-      };
-      const stream = client.query(copyFrom(sql));
-      try {
-        // A pipeline waits for its source to end, also when it failed; and a source may wait for what never comes.
-        await Promise.race([pipeline(watched, stream, options), finished(stream, options)]);
-      } catch (error) {
-        // PostgreSQL says only that the COPY was broken off.
-        throw failure ?? error;
-      }
-      return stream.rowCount ?? 0;
-    },
-    copyOut(sql) {
-      begin(sql);
-      const stream = client.query(endWhenReady(copyTo(sql)));
-      copies.add(stream);
-      stream.once('end', () => copies.delete(stream));
-      stream.on('error', () => {
-        // Destroyed by its reader, it leaves the connection in the middle of the data; refused by PostgreSQL, it doesn't.
-        if (!stream.destroyed) copies.delete(stream);
-      });
-      return { stream, rows: () => stream.rowCount };
-    },
-  };
-}
-
-/** The number of rows follows the data in a message of its own: the stream's end waits for it. */
-function endWhenReady(stream: CopyToStreamQuery): CopyToStreamQuery {
-  const query = stream as CopyToStreamQuery & { handleReadyForQuery(): void };
-  const push = stream.push.bind(stream);
-  let ended = false;
-  let ready = false;
-  stream.push = (chunk, encoding) => {
-    if (chunk !== null) return push(chunk, encoding);
-    ended = true;
-    return ready && push(null);
-  };
-  query.handleReadyForQuery = () => {
-    ready = true;
-    if (ended) push(null);
-  };
-  return stream;
 }

@@ -10,6 +10,7 @@ import { type OpenedPool, type OpenTenantPool, poolOpener } from './open-pool.ts
 import { PlaceQueue, type Waiter } from './place-queue.ts';
 import { type CloseReason, isSameDatabase, PoolPlace } from './pool-place.ts';
 import { PoolPlaces } from './pool-places.ts';
+import type { TakeSeat } from './seat.ts';
 import type { TenantDatabase } from './tenant-database.ts';
 
 /** A tenant's pool, held for as long as a job needs it. A held pool is never closed. */
@@ -18,6 +19,7 @@ export interface PoolLease {
   readonly db: TenantDatabase;
   /** As `db.snapshot`, on the tenant's replica when it has one that can be used. */
   readonly snapshot: TenantDatabase['snapshot'];
+  readonly seat: TakeSeat;
   readonly config: TenantConfig;
   release(): void;
 }
@@ -174,14 +176,14 @@ export class TenantPools {
     return lease;
   }
 
-  #hold(place: PoolPlace, { pool, db, snapshot, config }: OpenedPool): PoolLease {
+  #hold(place: PoolPlace, { pool, db, snapshot, seat, config }: OpenedPool): PoolLease {
     let released = false;
     const release = () => {
       if (released) return;
       released = true;
       this.#leave(place);
     };
-    return { pool, db, snapshot, config: place.config ?? config, release };
+    return { pool, db, snapshot, seat, config: place.config ?? config, release };
   }
 
   #leave(place: PoolPlace): void {

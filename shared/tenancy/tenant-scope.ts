@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { Settings } from '../config/variables.ts';
 import { type TenantObjects, tenantObjects } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
+import type { TakeSeat } from '../postgres/seat.ts';
 import type { TenantDatabase } from '../postgres/tenant-database.ts';
 import type { PoolLease, TenantPools } from '../postgres/tenant-pools.ts';
 import { type TenantRedis, tenantRedis } from '../redis/tenant-redis.ts';
@@ -22,6 +23,8 @@ export interface TenantScope {
    * in the middle, `work` is begun again, on the primary.
    */
   readonly snapshot: TenantDatabase['snapshot'];
+  /** Lends one of the tenant's connections to a worker thread. */
+  readonly seat: TakeSeat;
   readonly objects: TenantObjects;
   readonly redis: TenantRedis;
   /** Publishes an event of this tenant at once; for what is true only with a commit, there is the job's completion. */
@@ -73,13 +76,14 @@ export async function leaseScope(
   log: Logger,
 ): Promise<LeasedScope> {
   const lease = await parts.pools.lease(tenantId);
-  const { db, snapshot, config, release } = lease;
+  const { db, snapshot, seat, config, release } = lease;
   const { objects, redis } = reachOf(parts, tenantId, lease);
   const scope: TenantScope = Object.freeze({
     tenantId,
     slug: config.slug,
     db,
     snapshot,
+    seat,
     objects,
     redis,
     publish,
