@@ -1,3 +1,4 @@
+import type { TenantObjects } from '../objects/tenant-objects.ts';
 import type { Transaction } from '../postgres/tenant-database.ts';
 import type { TenantScope } from '../tenancy/tenant-scope.ts';
 import type { JobBody } from './contracts/bodies.ts';
@@ -36,6 +37,8 @@ export interface ThreadedCompletion {
   readonly thread: URL;
   /** What it needs to know. A copy of it is what arrives. */
   readonly task: unknown;
+  /** Called with the job's result when that is committed. */
+  done?(result: unknown): void;
 }
 
 /** As a `Completion`, in a worker thread. */
@@ -45,8 +48,9 @@ export type ThreadedWork<T extends JobType, Task> = (
   control: WorkControl,
 ) => Promise<JobResult<T>>;
 
-/** How a worker thread and the job that it works for hear of each other. */
+/** How a worker thread and the job that it works for hear of each other, and what else of the tenant's it reaches. */
 export interface WorkControl {
+  readonly objects: TenantObjects;
   /** Aborted when the work must end. Heard of only where the work awaits something. */
   readonly signal: AbortSignal;
   /** The same, for work that awaits nothing: looks into memory that the main thread writes. */

@@ -135,8 +135,7 @@ export async function runJob(
       return { claim, end, event: said(attempt, end) };
     };
     if ('thread' in completion) {
-      const seat = await scope.seat(keeper.signal);
-      await completeInThread(seat, completion, { signal: keeper.signal, progress, end: success });
+      await completeInThread(scope.forThread, completion, { signal: keeper.signal, progress, end: success });
       return;
     }
     if (typeof completion !== 'function') {

@@ -1,8 +1,9 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { errorMessage, MatcherError, type Remedy } from '../errors.ts';
-import type { Seat, SeatConnection } from '../postgres/seat.ts';
+import type { SeatConnection } from '../postgres/seat.ts';
 import { cancelGrace } from '../postgres/tenant-database.ts';
+import type { ForThread, ThreadStorage } from '../tenancy/tenant-scope.ts';
 import type { Progress } from './contracts/events.ts';
 import type { ThreadedCompletion } from './definition.ts';
 import type { EndAsked } from './record.ts';
@@ -12,6 +13,7 @@ export interface ThreadTask {
   module: string;
   task: unknown;
   connection: SeatConnection;
+  storage: ThreadStorage;
   port: MessagePort;
   /** One number: not 0 when the work must end. */
   told: Int32Array<SharedArrayBuffer>;
@@ -57,11 +59,12 @@ let threads: Piscina | undefined;
  *   as a MatcherError.
  */
 export async function completeInThread(
-  seat: Seat,
-  { thread, task }: ThreadedCompletion,
+  { seat: takeSeat, storage }: ForThread,
+  { thread, task, done }: ThreadedCompletion,
   options: WorkOptions,
 ): Promise<void> {
   const { signal } = options;
+  const seat = await takeSeat(signal);
   threads ??= new Piscina({
     filename: new URL('./worker-thread.ts', import.meta.url).href,
     minThreads: 0,
@@ -81,7 +84,9 @@ export async function completeInThread(
     else if (said.kind === 'progress') options.progress(said.progress);
     else port.postMessage(answerTo(said.result));
   });
+  let ended: unknown;
   const answerTo = (result: unknown): ToThread => {
+    ended = result;
     try {
       return { kind: 'end', end: options.end(result) };
     } catch {
@@ -98,11 +103,14 @@ export async function completeInThread(
   signal.addEventListener('abort', abort, { once: true });
   try {
     signal.throwIfAborted();
-    const given: ThreadTask = { module: thread.href, task, connection: seat.connection, port: port2, told };
+    const given: ThreadTask = { module: thread.href, task, connection: seat.connection, storage, port: port2, told };
     const outcome: ThreadOutcome = await threads
       .run(given, { transferList: [port2], signal: kill.signal })
       .catch((error) => Promise.reject(threadEnded(error)));
-    if (outcome.ended) return;
+    if (outcome.ended) {
+      done?.(ended);
+      return;
+    }
     if (outcome.failure.refused) seat.refused(outcome.failure);
     throw errorOf(outcome.failure);
   } catch (error) {

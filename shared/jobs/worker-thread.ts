@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import { errorCode, errorMessage, MatcherError, remedyFor } from '../errors.ts';
+import { createS3Client, tenantObjects } from '../objects/tenant-objects.ts';
 import { connectionOptions } from '../postgres/connection-options.ts';
 import { countedClient } from '../postgres/counted-client.ts';
 import { runTransaction, unused } from '../postgres/transaction.ts';
+import { keySpaceOf } from '../tenancy/key-space.ts';
 import { leaseLost } from './claim-keeper.ts';
 import type { JobType } from './contracts/job-types.ts';
 import type { ThreadedWork, WorkControl } from './definition.ts';
@@ -16,7 +18,14 @@ const Connection = countedClient(
   () => {},
 );
 
-export default async function work({ module, task, connection, port, told }: ThreadTask): Promise<ThreadOutcome> {
+export default async function work({
+  module,
+  task,
+  connection,
+  storage,
+  port,
+  told,
+}: ThreadTask): Promise<ThreadOutcome> {
   const say = (said: FromThread) => port.postMessage(said);
   const end = new AbortController();
   port.on('message', (message: ToThread) => {
@@ -30,7 +39,9 @@ export default async function work({ module, task, connection, port, told }: Thr
       return aborted();
     },
   };
+  const s3 = createS3Client(storage.settings);
   const control: WorkControl = {
+    objects: tenantObjects(s3, storage.settings, keySpaceOf(storage.settings, storage.tenantId)),
     signal: end.signal,
     cancellation,
     progress: (progress) => say({ kind: 'progress', progress }),
@@ -62,6 +73,7 @@ export default async function work({ module, task, connection, port, told }: Thr
   } catch (error) {
     return { ended: false, failure: failureOf(error, !connected && client !== undefined) };
   } finally {
+    s3.destroy();
     await client?.end().catch(() => {});
     port.close();
   }

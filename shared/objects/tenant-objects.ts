@@ -48,10 +48,22 @@ export interface TenantObjects {
 /** What the keys of all objects of a tenant begin with in multi-tenant mode. */
 export const objectPrefix = (tenantId: TenantId): string => `${tenantId}/`;
 
+/** Where the storage is and who asks it. */
+export type StorageSettings = Pick<
+  Settings,
+  | 'OBJECT_STORAGE_ENDPOINT'
+  | 'OBJECT_STORAGE_REGION'
+  | 'OBJECT_STORAGE_BUCKET'
+  | 'OBJECT_STORAGE_ACCESS_KEY_ID'
+  | 'OBJECT_STORAGE_SECRET_ACCESS_KEY'
+  | 'OBJECT_STORAGE_USE_PATH_STYLE'
+  | 'EXPORT_PRESIGN_EXPIRY_SEC'
+>;
+
 /** How long (ms) the storage may take to accept a connection, and how long it may be silent on one. */
 const patience = { connect: 5000, silence: 30_000 };
 
-export function createS3Client(settings: Settings, { connect, silence } = patience): S3Client {
+export function createS3Client(settings: StorageSettings, { connect, silence } = patience): S3Client {
   const { OBJECT_STORAGE_ACCESS_KEY_ID: accessKeyId, OBJECT_STORAGE_SECRET_ACCESS_KEY: secretAccessKey } = settings;
   return new S3Client({
     region: settings.OBJECT_STORAGE_REGION,
@@ -67,7 +79,7 @@ export function createS3Client(settings: Settings, { connect, silence } = patien
 }
 
 /** @throws MatcherError `TENANT_REQUIRED` */
-export function tenantObjects(s3: S3Client, settings: Settings, space: KeySpace): TenantObjects {
+export function tenantObjects(s3: S3Client, settings: StorageSettings, space: KeySpace): TenantObjects {
   const bucket = settings.OBJECT_STORAGE_BUCKET;
   const prefix = prefixIn(space, objectPrefix);
   const at = (key: string) => ({ Bucket: bucket, Key: prefix + checkObjectKey(key) });

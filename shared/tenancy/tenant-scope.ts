@@ -1,7 +1,7 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { Redis } from 'ioredis';
 import type { Settings } from '../config/variables.ts';
-import { type TenantObjects, tenantObjects } from '../objects/tenant-objects.ts';
+import { type StorageSettings, type TenantObjects, tenantObjects } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
 import type { TakeSeat } from '../postgres/seat.ts';
 import type { TenantDatabase } from '../postgres/tenant-database.ts';
@@ -23,13 +23,25 @@ export interface TenantScope {
    * in the middle, `work` is begun again, on the primary.
    */
   readonly snapshot: TenantDatabase['snapshot'];
-  /** Lends one of the tenant's connections to a worker thread. */
-  readonly seat: TakeSeat;
+  /** What a worker thread needs to work for this tenant. */
+  readonly forThread: ForThread;
   readonly objects: TenantObjects;
   readonly redis: TenantRedis;
   /** Publishes an event of this tenant at once; for what is true only with a commit, there is the job's completion. */
   publish(eventType: string, body: object): Promise<void>;
   readonly log: Logger;
+}
+
+export interface ForThread {
+  /** Lends one of the tenant's connections. */
+  readonly seat: TakeSeat;
+  readonly storage: ThreadStorage;
+}
+
+/** How a thread comes to the tenant's objects; goes there as it is. */
+export interface ThreadStorage {
+  readonly tenantId: TenantId;
+  readonly settings: StorageSettings & Pick<Settings, 'MULTI_TENANT_ENABLED'>;
 }
 
 export interface ScopeParts {
@@ -83,11 +95,34 @@ export async function leaseScope(
     slug: config.slug,
     db,
     snapshot,
-    seat,
+    forThread: { seat, storage: { tenantId, settings: storageOf(parts.settings) } },
     objects,
     redis,
     publish,
     log,
   });
   return { scope, release };
+}
+
+function storageOf(settings: Settings): ThreadStorage['settings'] {
+  const {
+    MULTI_TENANT_ENABLED,
+    OBJECT_STORAGE_ENDPOINT,
+    OBJECT_STORAGE_REGION,
+    OBJECT_STORAGE_BUCKET,
+    OBJECT_STORAGE_ACCESS_KEY_ID,
+    OBJECT_STORAGE_SECRET_ACCESS_KEY,
+    OBJECT_STORAGE_USE_PATH_STYLE,
+    EXPORT_PRESIGN_EXPIRY_SEC,
+  } = settings;
+  return {
+    MULTI_TENANT_ENABLED,
+    OBJECT_STORAGE_ENDPOINT,
+    OBJECT_STORAGE_REGION,
+    OBJECT_STORAGE_BUCKET,
+    OBJECT_STORAGE_ACCESS_KEY_ID,
+    OBJECT_STORAGE_SECRET_ACCESS_KEY,
+    OBJECT_STORAGE_USE_PATH_STYLE,
+    EXPORT_PRESIGN_EXPIRY_SEC,
+  };
 }

@@ -246,7 +246,7 @@ describe('a file', () => {
     await tenant.done('ingestion.run', body, id);
     await tenant.query('DELETE FROM transactions; DELETE FROM loads');
     await tenant.query(
-      `UPDATE jobs SET state = 'RUNNING', lease_until = now() - interval '1 second', result = NULL WHERE id = $1`,
+      `UPDATE jobs SET state = 'RUNNING', worker = 'gone', lease_until = now() - interval '1 second', result = NULL WHERE id = $1`,
       [id],
     );
     await tenant.client.publish('ingestion.run', body, { id });
