@@ -18,6 +18,9 @@ export interface BenchFleet {
 }
 
 export interface BenchWorker {
+  readonly pid: number;
+  /** How it ended: its exit code or the signal. */
+  readonly exited: Promise<number | string>;
   ready(): Promise<{ tenants: { consuming: number } }>;
   /** The figures without labels, by name. */
   metrics(): Promise<(name: string) => number>;
@@ -69,9 +72,14 @@ async function startProcess(main: string, env: NodeJS.ProcessEnv): Promise<Bench
     if (line.includes('"level":"error"')) process.stderr.write(`${line}\n`);
   });
   child.once('exit', (code) => started.reject(new Error(`${main} ended with ${code}`)));
+  const exited = new Promise<number | string>((ended) => {
+    child.once('exit', (code, signal) => ended(code ?? signal ?? 'unknown'));
+  });
   const port = await started.promise;
   const get = async (path: string) => await fetch(`http://127.0.0.1:${port}${path}`);
   return {
+    pid: child.pid as number,
+    exited,
     async ready() {
       return (await (await get('/ready')).json()) as { tenants: { consuming: number } };
     },

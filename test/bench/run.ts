@@ -11,7 +11,9 @@ const names = globSync('*.bench.ts', { cwd: import.meta.dirname })
   .sort();
 const help = `Measures against a baseline in the same run, on real servers that are started for it.
 
-  npm run bench -- NAME      one of: ${names.join(', ')}
+  npm run bench -- NAME [--records N]
+                             one of: ${names.join(', ')}
+  --records N                for those that match: a trial with so many records a side, of match-history so many settled ones
 
 Prints a table and, as its last line, JSON: {"bench":NAME,"ratio":r,"limit":l,…}. A ratio above its limit exits 1.
 `;
@@ -22,7 +24,8 @@ if (name === '--help' || name === '-h') {
   process.stdout.write(help);
   process.exit(0);
 }
-if (name === undefined || more.length > 0 || !names.includes(name)) {
+const isTrial = name?.startsWith('match-') && more.length === 2 && more[0] === '--records' && Number(more[1]) > 0;
+if (name === undefined || !names.includes(name) || (more.length > 0 && !isTrial)) {
   process.stderr.write(help);
   process.exit(2);
 }
@@ -33,7 +36,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 try {
   const services = await startServices({ log: say, signal: interrupted.signal });
   try {
-    process.exitCode = await run(join(import.meta.dirname, `${name}.bench.ts`), services.environment);
+    process.exitCode = await run(join(import.meta.dirname, `${name}.bench.ts`), more, services.environment);
   } finally {
     await services.stop();
   }
@@ -44,8 +47,8 @@ try {
 process.exit();
 
 /** With the collector at hand, so that memory can be compared without what merely waits to be collected. */
-async function run(script: string, environment: Record<string, string>): Promise<number> {
-  const child = spawn(process.execPath, ['--expose-gc', script], {
+async function run(script: string, args: readonly string[], environment: Record<string, string>): Promise<number> {
+  const child = spawn(process.execPath, ['--expose-gc', script, ...args], {
     env: { ...process.env, ...environment },
     stdio: 'inherit',
   });
