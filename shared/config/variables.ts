@@ -10,6 +10,10 @@ const deadlines: Record<JobType, number> = {
   'context.apply': 300,
   'ingestion.run': 3600,
   'matching.run': 7200,
+  'matching.confirm': 300,
+  'matching.reject': 300,
+  'matching.revoke': 300,
+  'matching.manual': 300,
   'export.run': 3600,
 };
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { unflushed } from '../postgres/session-state.ts';
-import type { TenantDatabase } from '../postgres/tenant-database.ts';
+import type { TenantDatabase, Transaction } from '../postgres/tenant-database.ts';
 import { publishConfirmed } from '../rabbitmq/publish.ts';
 import { eventsExchange } from '../rabbitmq/topology.ts';
 import type { VhostConnection } from '../rabbitmq/vhost-connection.ts';
@@ -16,7 +16,7 @@ export interface JobEvent {
 }
 
 /** Whose event it is. */
-interface Sender {
+export interface Sender {
   tenantId: TenantId;
   slug: string;
 }
@@ -38,6 +38,24 @@ export function outboxRow(sender: Sender, event: JobEvent): OutboxRow {
     timestamp: new Date().toISOString(),
   };
   return { eventId, eventType: event.eventType, body };
+}
+
+/** Puts events of a job into the outbox: they leave in their order, before that of the job's end, once the transaction in which it completes is committed. */
+export async function addEvents(
+  tx: Pick<Transaction, 'query'>,
+  sender: Sender,
+  events: readonly JobEvent[],
+): Promise<void> {
+  const rows = events.map((event) => outboxRow(sender, event));
+  await tx.query(
+    `INSERT INTO outbox (event_id, event_type, body)
+     SELECT id, type, body FROM unnest($1::uuid[], $2::text[], $3::jsonb[]) WITH ORDINALITY AS event (id, type, body, place) ORDER BY place`,
+    [
+      rows.map(({ eventId }) => eventId),
+      rows.map(({ eventType }) => eventType),
+      rows.map(({ body }) => JSON.stringify(body)),
+    ],
+  );
 }
 
 /**

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { loadSettings } from '@matcher/shared/config/load.ts';
+import { jobTypes } from '@matcher/shared/jobs/contracts/job-types.ts';
 import { readFleet } from '@matcher/shared/process/fleet-registry.ts';
 import { type RunningWorker, startWorker } from '@matcher/shared/process/run-worker.ts';
 import { createRedis } from '@matcher/shared/redis/tenant-redis.ts';
@@ -12,6 +13,7 @@ import { contextApply } from '../../workers/matching/context-apply.ts';
 import { simpleContext } from '../support/contexts.ts';
 import { startFleet, type TestFleet, type TestTenant, until } from '../support/fleet.ts';
 import { matcher } from '../support/matcher.ts';
+import { noJobs } from '../support/snapshots.ts';
 import { asAdministrator, management } from '../support/tenant-manager.ts';
 import { testLog } from '../support/test-log.ts';
 
@@ -116,7 +118,7 @@ describe('matcher tenants', () => {
     expect(row.pools.connections - row.pools.idle).toBeGreaterThanOrEqual(1);
     expect(row.pools.max).toBe(25 * row.pools.open);
     expect(row.queues).toEqual({
-      jobs: { 'context.apply': 0, 'ingestion.run': 0, 'matching.run': 0, 'export.run': 0 },
+      jobs: noJobs,
       delayed: 0,
       dead: 0,
     });
@@ -301,8 +303,8 @@ test('single-tenant mode: the one tenant, the processes, and the job types that 
       { id: '11111111111111111111111111111111', name: 'default', state: 'active', consumedBy: { solo: 1 } },
     ]);
     expect(processes).toMatchObject([{ kind: 'solo', breaker: null }]);
-    expect(unworked).toEqual(['ingestion.run', 'matching.run']);
-    expect(notes).toEqual(['No process works ingestion.run, matching.run']);
+    expect(unworked).toEqual(jobTypes.filter((type) => type !== 'context.apply' && type !== 'export.run'));
+    expect(notes).toEqual([`No process works ${unworked.join(', ')}`]);
     expect(lines.map((line) => JSON.parse(line)).find(({ msg }) => msg === 'started')).toMatchObject({
       mode: 'single-tenant',
       pools: 1,

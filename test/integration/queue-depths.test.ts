@@ -6,6 +6,7 @@ import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import { connect } from 'amqplib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { until } from '../support/fleet.ts';
+import { noJobs } from '../support/snapshots.ts';
 import { type Fixture, startFixture } from '../support/tenant-manager.ts';
 
 let manager: Fixture;
@@ -18,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => manager.close());
 
 const none = {
-  jobs: { 'context.apply': 0, 'ingestion.run': 0, 'matching.run': 0, 'export.run': 0 },
+  jobs: noJobs,
   delayed: 0,
   dead: 0,
 };

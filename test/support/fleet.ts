@@ -22,6 +22,8 @@ import { Client } from 'pg';
 import { exportRun } from '../../workers/export/export-run.ts';
 import { ingestionRun } from '../../workers/ingest/ingestion-run.ts';
 import { contextApply } from '../../workers/matching/context-apply.ts';
+import { matchingConfirm, matchingReject, matchingRevoke } from '../../workers/matching/decisions.ts';
+import { matchingManual } from '../../workers/matching/matching-manual.ts';
 import { matchingRun } from '../../workers/matching/matching-run.ts';
 import {
   asAdministrator,
@@ -32,7 +34,16 @@ import {
   tenantManagerEnv,
 } from './tenant-manager.ts';
 
-const everyJob: readonly AnyJobDefinition[] = [contextApply, ingestionRun, matchingRun, exportRun];
+const everyJob: readonly AnyJobDefinition[] = [
+  contextApply,
+  ingestionRun,
+  matchingRun,
+  matchingConfirm,
+  matchingReject,
+  matchingRevoke,
+  matchingManual,
+  exportRun,
+];
 
 const root = resolve(import.meta.dirname, '../..');
 

@@ -1,6 +1,13 @@
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { parseAmount } from '@matcher/shared/money/decimal.ts';
-import { dayOf, holds, type NaiveRecord, naiveSimilarity, sameReference } from './naive-matching.ts';
+import {
+  dayOf,
+  holds,
+  type NaiveForbidden,
+  type NaiveRecord,
+  naiveSimilarity,
+  sameReference,
+} from './naive-matching.ts';
 
 /**
  * Allocation as the rules define it, by trying all subsets. Exponential on purpose; it shares no code with the engine, so that both can
@@ -23,6 +30,7 @@ export function allocateNaively(
   right: NaiveRecord[],
   rules: Rule[],
   manyWholes: boolean,
+  forbidden: NaiveForbidden = [],
 ): { groups: NaiveGroup[]; reasons: Map<string, string> } {
   const records = { left, right };
   const open = { left: new Set(left.keys()), right: new Set(right.keys()) };
@@ -91,6 +99,8 @@ export function allocateNaively(
       }
       return true;
     };
+    const allowed = (w: number, p: number) =>
+      !forbidden.some(([l, r]) => (wholeSide === 'left' ? l === w && r === p : l === p && r === w));
     const pairable = (w: number, p: number) =>
       wholeSide === 'left' ? alike(rule, whole(w), part(p)) : alike(rule, part(p), whole(w));
 
@@ -103,7 +113,7 @@ export function allocateNaively(
             w,
             subset: best(
               [w],
-              parts.filter((p) => open[partSide].has(p) && pairable(w, p)),
+              parts.filter((p) => open[partSide].has(p) && pairable(w, p) && allowed(w, p)),
             ),
           }))
           .filter(({ subset }) => subset !== undefined) as { w: number; subset: number[] }[];
@@ -118,7 +128,7 @@ export function allocateNaively(
         if (!take([first.w], first.subset)) unsure.add(first.w);
       }
       for (const w of wholes) {
-        const left = parts.filter((p) => open[partSide].has(p) && pairable(w, p));
+        const left = parts.filter((p) => open[partSide].has(p) && pairable(w, p) && allowed(w, p));
         if (open[wholeSide].has(w) && left.length > 0 && !unsure.has(w))
           reasons.set(`${wholeSide} ${w}`, 'SPLIT_INCOMPLETE');
       }
@@ -126,7 +136,7 @@ export function allocateNaively(
     }
 
     for (const { some, many } of bound(rule, wholes, parts, whole, part, wholeSide, manyWholes, pairable)) {
-      const from = many.filter((row) => open[partSide].has(row));
+      const from = many.filter((row) => open[partSide].has(row) && some.every((w) => allowed(w, row)));
       if (from.length === 0) continue;
       if (agree(some, from) && take(some, from)) continue;
       const subset = best(some, from);

@@ -25,7 +25,15 @@ export interface NaivePair {
   confidence: number;
 }
 
-export function matchNaively(left: NaiveRecord[], right: NaiveRecord[], rules: Rule[]): NaivePair[] {
+/** Rows that must not come together: of the left, of the right. */
+export type NaiveForbidden = readonly (readonly [number, number])[];
+
+export function matchNaively(
+  left: NaiveRecord[],
+  right: NaiveRecord[],
+  rules: Rule[],
+  forbidden: NaiveForbidden = [],
+): NaivePair[] {
   const openLeft = new Set(left.keys());
   const openRight = new Set(right.keys());
   const taken: NaivePair[] = [];
@@ -34,6 +42,7 @@ export function matchNaively(left: NaiveRecord[], right: NaiveRecord[], rules: R
     const candidates: NaivePair[] = [];
     for (const l of openLeft) {
       for (const r of openRight) {
+        if (forbidden.some(([a, b]) => a === l && b === r)) continue;
         const confidence = naiveConfidence(definition, left[l] as NaiveRecord, right[r] as NaiveRecord);
         if (confidence >= 60) candidates.push({ rule, left: l, right: r, confidence });
       }

@@ -43,7 +43,7 @@ export async function askOnTerminal(question: string, signal: AbortSignal): Prom
 }
 
 /** Adds --json and the example to a command, and gives its action an {@link Invocation}. */
-export function finishCommand<Options extends object, Arguments extends string[]>(
+export function finishCommand<Options extends object, Arguments extends (string | string[])[]>(
   command: Command,
   shell: Shell,
   example: string,

@@ -45,6 +45,21 @@ export function matchingText({
   ].join('\n');
 }
 
+export function decisionText({
+  context,
+  status,
+  groups,
+  transactions,
+}: JobResult<'matching.confirm' | 'matching.reject' | 'matching.revoke'>): string {
+  const open = status === 'CONFIRMED' ? '' : `; ${grouped(transactions)} records are open again`;
+  return oneLine(`${context}: ${grouped(groups)} ${groups === 1 ? 'group is' : 'groups are'} ${status}${open}`);
+}
+
+export function manualText({ context, matchId, gap }: JobResult<'matching.manual'>): string {
+  const left = gap === null ? '; of several currencies' : gap === '0' ? '' : `; the gap is ${gap}`;
+  return oneLine(`${context}: group ${matchId} is CONFIRMED${left}`);
+}
+
 /** @param file is where it was downloaded to; without one, the link is shown. */
 export function exportText(
   { report, rows, bytes, sha256, url, urlExpiresAt }: JobResult<'export.run'>,
@@ -59,6 +74,8 @@ export function resultText(result: unknown): string {
   if (typeof result !== 'object' || result === null) return 'done';
   if ('rejectedSample' in result) return ingestionText(result as JobResult<'ingestion.run'>);
   if ('rules' in result) return matchingText(result as JobResult<'matching.run'>);
+  if ('matchId' in result) return manualText(result as JobResult<'matching.manual'>);
+  if ('groups' in result) return decisionText(result as JobResult<'matching.confirm'>);
   if ('objectKey' in result) return exportText(result as JobResult<'export.run'>);
   return manyLines(JSON.stringify(result));
 }

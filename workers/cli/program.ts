@@ -2,11 +2,14 @@ import { Command, CommanderError, Option } from 'commander';
 import { addCancelCommand } from './commands/cancel.ts';
 import { addContextCommands } from './commands/context.ts';
 import { addDeadCommands } from './commands/dead.ts';
+import { addDecisionCommands } from './commands/decide.ts';
 import { addExportCommand } from './commands/export.ts';
 import { addFetcherCommands } from './commands/fetcher.ts';
+import { addGroupsCommands } from './commands/groups.ts';
 import { addIngestCommand } from './commands/ingest.ts';
 import { addJobsCommands } from './commands/jobs.ts';
 import { addMatchCommand } from './commands/match.ts';
+import { addMatchManualCommand } from './commands/match-manual.ts';
 import { addObjectsCommand } from './commands/objects.ts';
 import { addReconcileCommand } from './commands/reconcile.ts';
 import { addSchedulesCommand } from './commands/schedules.ts';
@@ -42,6 +45,9 @@ function createProgram(shell: Shell): Command {
     addContextCommands,
     addIngestCommand,
     addMatchCommand,
+    addGroupsCommands,
+    addDecisionCommands,
+    addMatchManualCommand,
     addExportCommand,
     addJobsCommands,
     addCancelCommand,

@@ -15,6 +15,26 @@ const levels: readonly Level[] = [
   { severity: 'LOW', fromAmount: 0, fromAgeHours: 0, dueHours: 168 },
 ];
 
+const HOUR_MS = 3_600_000;
+const ONE = 1e8;
+
+export interface Urgency {
+  readonly severity: Severity;
+  readonly dueHours: number;
+}
+
+/**
+ * @param amount in units of 10^-8, in the base currency where it is known; beyond 2^53 it need not be exact.
+ * @param ageMs since the transaction's own time.
+ */
+export function urgencyOf(amount: number, ageMs: number): Urgency {
+  const size = Math.abs(amount);
+  for (const level of levels) {
+    if (size >= level.fromAmount * ONE || ageMs >= level.fromAgeHours * HOUR_MS) return level;
+  }
+  return levels[levels.length - 1] as Level;
+}
+
 /** The levels as an SQL expression each for severity and due time, over a row with `amount`, `amount_base` and `occurred_at`. */
 export const severitySql = choice(({ severity }) => `'${severity}'`);
 export const dueSql = choice(({ dueHours }) => `now() + interval '${dueHours} hours'`);

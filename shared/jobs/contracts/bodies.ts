@@ -33,6 +33,79 @@ export const matchingRunBody = z.strictObject({
   mode: z.enum(['COMMIT', 'DRY_RUN']).default('COMMIT'),
 });
 
+/** Groups that one decision can be about, and records on one side of a person's own group. */
+const mostAtOnce = 1000;
+
+/** A list is taken as it is meant or not at all: what stands in it twice is a mistake of whoever wrote it. */
+function noneTwice<T>(nameOf: (entry: T) => string) {
+  return (entries: readonly T[], issues: z.core.$RefinementCtx): void => {
+    const seen = new Set<string>();
+    entries.forEach((entry, index) => {
+      const name = nameOf(entry);
+      if (seen.has(name)) issues.addIssue({ code: 'custom', path: [index], message: `${name} is there twice` });
+      seen.add(name);
+    });
+  };
+}
+
+/** 18 digits: PostgreSQL's bigint holds any such number. */
+export const matchId = z
+  .string()
+  .regex(/^[1-9][0-9]{0,17}$/, 'takes the id of a group: a whole number, as text')
+  .describe('A group’s id, as events and the MATCHED report have it.');
+
+const groups = z
+  .array(matchId)
+  .min(1)
+  .max(mostAtOnce)
+  .superRefine(noneTwice((id) => id))
+  .describe('All of them are decided, or none.');
+
+const reason = z.string().trim().min(1).max(1000).describe('Why, for whoever looks at it later. Kept and announced.');
+const decidedBy = z.string().trim().min(1).max(200).optional().describe('Who decided, as the publisher knows them.');
+
+/** What a person decides about groups: the same for each of them. */
+const decision = { version, context: contextName, groups, decidedBy };
+
+/** PROPOSED groups that a person finds right. */
+export const matchingConfirmBody = z.strictObject({ ...decision, reason: reason.optional() });
+
+/** PROPOSED groups that a person finds wrong. Their records are open again, and no run matches a left one of a group with a right one of it again. */
+export const matchingRejectBody = z.strictObject({ ...decision, reason });
+
+/** CONFIRMED groups that turn out to be wrong: as for rejected ones, unless they may be matched again. */
+export const matchingRevokeBody = z.strictObject({
+  ...decision,
+  reason,
+  rematch: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether a later run may match the same records with each other again: right when it is the rules that were wrong.',
+    ),
+});
+
+export const namedRecord = z.strictObject({
+  source: sourceName,
+  externalId: z.string().min(1).max(256).describe('The record’s external_id.'),
+});
+
+const records = z
+  .array(namedRecord)
+  .min(1)
+  .max(mostAtOnce)
+  .superRefine(noneTwice(({ source, externalId }) => `${externalId} of ${source}`));
+
+/** A person's own group: open records that belong together, whatever the rules say. */
+export const matchingManualBody = z.strictObject({
+  version,
+  context: contextName,
+  left: records.describe('Open records of left sources.'),
+  right: records.describe('Open records of right sources.'),
+  reason: reason.optional().describe('Why; needed when the two sides are not of one currency and the same sum.'),
+  decidedBy,
+});
+
 export const reports = ['MATCHED', 'UNMATCHED', 'EXCEPTIONS'] as const;
 
 /** Writes a report to the tenant’s part of the bucket. */
@@ -47,6 +120,10 @@ export const jobBodies = {
   'context.apply': contextApplyBody,
   'ingestion.run': ingestionRunBody,
   'matching.run': matchingRunBody,
+  'matching.confirm': matchingConfirmBody,
+  'matching.reject': matchingRejectBody,
+  'matching.revoke': matchingRevokeBody,
+  'matching.manual': matchingManualBody,
   'export.run': exportRunBody,
 } satisfies Record<JobType, z.ZodType>;
 

@@ -37,6 +37,39 @@ export const ruleStatistics = z.strictObject({
   milliseconds: z.number(),
 });
 
+const sampledTransaction = z.strictObject({
+  source: sourceName,
+  externalId: z.string(),
+  amount: z.string().describe('A decimal.'),
+  currency: z.string(),
+  date: z.iso.datetime(),
+});
+
+const sampledMatch = z.strictObject({
+  rule: z.string(),
+  confidence: z.int().min(60).max(100),
+  left: z.array(sampledTransaction).describe('The first few of the group.'),
+  right: z.array(sampledTransaction),
+  items: count.describe('Transactions in the group.'),
+});
+
+const sampledOpen = z.strictObject({
+  side: z.enum(['LEFT', 'RIGHT']),
+  transaction: sampledTransaction,
+  reason: z.string(),
+  rule: z.string().optional().describe('Of wholes and parts: the rule that could not settle it.'),
+  gap: z.string().optional().describe('What the whole has beyond all its parts, a decimal.'),
+  nearMisses: z
+    .array(
+      z.strictObject({
+        transaction: sampledTransaction,
+        rule: z.string(),
+        apart: z.array(z.string()).describe('What kept the two apart.'),
+      }),
+    )
+    .describe('The nearest first.'),
+});
+
 export const matchingRunResult = z.strictObject({
   context: contextName,
   mode: z.enum(['COMMIT', 'DRY_RUN']),
@@ -45,7 +78,46 @@ export const matchingRunResult = z.strictObject({
   matched: count.describe('Groups; in a 1:1 context, pairs.'),
   rules: z.array(ruleStatistics),
   open: z.strictObject({ left: count, right: count }).describe('Transactions that stay open.'),
-  exceptions: z.record(z.string(), count).describe('Open exceptions of the context after the run, by reason.'),
+  exceptions: z
+    .record(z.string(), count)
+    .describe('Open exceptions of the context after the run, by reason; of a dry run: that the run would leave.'),
+  limited: count.describe(
+    'Transactions that stay open since a search for their partners was not finished (SEARCH_LIMIT).',
+  ),
+  milliseconds: z
+    .strictObject({ reading: count, matching: count, explaining: count, writing: count })
+    .describe('How long the stages took; explaining is to find the reasons and near misses of what stays open.'),
+  memory: z.strictObject({
+    columns: count.describe('Bytes of the transactions that were read.'),
+    peak: count.describe('Most bytes that the process was seen to hold during the run, whatever else it did.'),
+  }),
+  samples: z
+    .strictObject({
+      matches: z
+        .array(sampledMatch)
+        .describe('Of each rule a few groups: the least sure ones, then by the left external id.'),
+      open: z.array(sampledOpen).describe('Transactions that would stay open: those with the nearest misses.'),
+    })
+    .optional()
+    .describe('Of a dry run.'),
+});
+
+const decisionResult = z.strictObject({
+  context: contextName,
+  status: z.enum(['CONFIRMED', 'REJECTED', 'REVOKED']).describe('What the groups are now.'),
+  groups: count,
+  transactions: count.describe('Transactions of these groups; rejected or revoked, they are open again.'),
+});
+
+export const matchingManualResult = z.strictObject({
+  context: contextName,
+  matchId: z.string().describe('The new group’s id.'),
+  gap: z
+    .string()
+    .nullable()
+    .describe(
+      'What the left side has beyond the right one, a decimal: "0" when they balance; null when they are of several currencies.',
+    ),
 });
 
 export const exportRunResult = z.strictObject({
@@ -65,6 +137,10 @@ export const jobResults = {
   'context.apply': contextApplyResult,
   'ingestion.run': ingestionRunResult,
   'matching.run': matchingRunResult,
+  'matching.confirm': decisionResult,
+  'matching.reject': decisionResult,
+  'matching.revoke': decisionResult,
+  'matching.manual': matchingManualResult,
   'export.run': exportRunResult,
 } satisfies Record<JobType, z.ZodType>;
 

@@ -5,9 +5,16 @@ import type { EventMessage, TenantState } from './state.ts';
 /** Reads what a tenant's servers hold, with the bare drivers, and changes nothing. */
 
 /** The contract's names (docs/publishing.md). */
-const jobQueues = ['context.apply', 'ingestion.run', 'matching.run', 'export.run'].map(
-  (type) => `matcher.jobs.${type}`,
-);
+const jobQueues = [
+  'context.apply',
+  'ingestion.run',
+  'matching.run',
+  'matching.confirm',
+  'matching.reject',
+  'matching.revoke',
+  'matching.manual',
+  'export.run',
+].map((type) => `matcher.jobs.${type}`);
 const delayQueues = [1, 5, 30].map((seconds) => `matcher.delay.${seconds}`);
 const deadLetters = 'matcher.dead';
 const events = 'matcher.events';

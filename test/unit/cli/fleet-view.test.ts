@@ -10,10 +10,10 @@ import {
   viewProcess,
   viewTenants,
 } from '../../../workers/cli/fleet-view.ts';
-import { snapshot } from '../../support/snapshots.ts';
+import { noJobs, snapshot } from '../../support/snapshots.ts';
 
 const depths = (waiting = 0, dead = 0): QueueDepths => ({
-  jobs: { 'context.apply': 0, 'ingestion.run': waiting, 'matching.run': 0, 'export.run': 0 },
+  jobs: { ...noJobs, 'ingestion.run': waiting },
   delayed: 0,
   dead,
 });

@@ -234,7 +234,16 @@ test('an API key that no HTTP header can carry is refused before the first reque
 describe('numbers by name', () => {
   const read = (name: 'JOB_DEADLINES' | 'JOB_TENANT_WEIGHTS', text: string) =>
     Object.fromEntries(loadSettings('worker', { ...singleTenant, [name]: text })[name]);
-  const usual = { 'context.apply': 300, 'ingestion.run': 3600, 'matching.run': 7200, 'export.run': 3600 };
+  const usual = {
+    'context.apply': 300,
+    'ingestion.run': 3600,
+    'matching.run': 7200,
+    'matching.confirm': 300,
+    'matching.reject': 300,
+    'matching.revoke': 300,
+    'matching.manual': 300,
+    'export.run': 3600,
+  };
 
   test('have defaults, and what is not named keeps its own', () => {
     const settings = loadSettings('worker', singleTenant);
@@ -269,7 +278,8 @@ describe('numbers by name', () => {
       {
         variable: 'JOB_DEADLINES',
         problem:
-          'cannot be read: "matching.rum" is not one of context.apply, ingestion.run, matching.run, export.run; ' +
+          'cannot be read: "matching.rum" is not one of context.apply, ingestion.run, matching.run, ' +
+          'matching.confirm, matching.reject, matching.revoke, matching.manual, export.run; ' +
           '"export.run=0" is not from 1 to 2147483; "ingestion.run" is not name=number; "context.apply=1.5" is not name=number; "matching.run" is there twice',
       },
     ]);

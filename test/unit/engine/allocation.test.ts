@@ -6,11 +6,20 @@ import { describe, expect, test } from 'vitest';
 import { allocate } from '../../../workers/matching/engine/allocate.ts';
 import type { AllocationOutput, GroupMembers } from '../../../workers/matching/engine/types.ts';
 import { allocateNaively, type NaiveGroup } from '../../support/naive-allocation.ts';
-import type { NaiveRecord } from '../../support/naive-matching.ts';
-import { columns, record, rules, type Written } from './records.ts';
+import type { NaiveForbidden, NaiveRecord } from '../../support/naive-matching.ts';
+import { anyForbidden, columns, inColumns, record, rules, type Written } from './records.ts';
 
-const run = (left: NaiveRecord[], right: NaiveRecord[], definition: Rule[], manyWholes = false) =>
-  allocate({ left: columns(left), right: columns(right), rules: definition }, manyWholes);
+const run = (
+  left: NaiveRecord[],
+  right: NaiveRecord[],
+  definition: Rule[],
+  manyWholes = false,
+  forbidden: NaiveForbidden = [],
+) =>
+  allocate(
+    { left: columns(left), right: columns(right), rules: definition, forbidden: inColumns(forbidden) },
+    manyWholes,
+  );
 
 function groupsOf({ groups }: AllocationOutput): NaiveGroup[] {
   const members = ({ start, rows }: GroupMembers, g: number) =>
@@ -231,6 +240,24 @@ describe('allocation against the definition', () => {
         expect(reasonsOf(output)).toEqual(naive.reasons);
       }),
       { numRuns: 3000 },
+    );
+  }, 300_000);
+
+  test('gives no group with both rows of a forbidden pair, and else what the definition says', () => {
+    const forbidding = reconciliation.chain((given) =>
+      fc.record({ given: fc.constant(given), forbidden: anyForbidden(given.left.length, given.right.length) }),
+    );
+    fc.assert(
+      fc.property(forbidding, ({ given: { left, right, definition, manyWholes }, forbidden }) => {
+        const output = run(left, right, definition, manyWholes, forbidden);
+        const naive = allocateNaively(left, right, definition, manyWholes, forbidden);
+        expect(sorted(groupsOf(output))).toEqual(sorted(naive.groups));
+        expect(reasonsOf(output)).toEqual(naive.reasons);
+        for (const group of groupsOf(output)) {
+          for (const [l, r] of forbidden) expect(group.left.includes(l) && group.right.includes(r)).toBe(false);
+        }
+      }),
+      { numRuns: 1500 },
     );
   }, 300_000);
 

@@ -2,8 +2,8 @@ import { type Rule, type RuleInput, rulesSchema } from '@matcher/shared/jobs/con
 import { parseAmount } from '@matcher/shared/money/decimal.ts';
 import fc from 'fast-check';
 import { matchOneToOne } from '../../../workers/matching/engine/match.ts';
-import type { Columns, MatchOutput } from '../../../workers/matching/engine/types.ts';
-import type { NaivePair, NaiveRecord } from '../../support/naive-matching.ts';
+import type { Columns, MatchInput, MatchOutput } from '../../../workers/matching/engine/types.ts';
+import type { NaiveForbidden, NaivePair, NaiveRecord } from '../../support/naive-matching.ts';
 
 /** A record in the way a person writes it in a test; what is left out is unremarkable. */
 export interface Written {
@@ -52,9 +52,29 @@ export function rules(...written: (Omit<RuleInput, 'priority'> & { priority?: nu
   return rulesSchema.parse(written.map((rule, index) => ({ priority: index + 1, ...rule })));
 }
 
-export function run(left: readonly NaiveRecord[], right: readonly NaiveRecord[], definition: Rule[]): MatchOutput {
-  return matchOneToOne({ left: columns(left), right: columns(right), rules: definition });
+export function run(
+  left: readonly NaiveRecord[],
+  right: readonly NaiveRecord[],
+  definition: Rule[],
+  forbidden?: NaiveForbidden,
+): MatchOutput {
+  return matchOneToOne({
+    left: columns(left),
+    right: columns(right),
+    rules: definition,
+    forbidden: forbidden && inColumns(forbidden),
+  });
 }
+
+export function inColumns(pairs: NaiveForbidden): NonNullable<MatchInput['forbidden']> {
+  return { left: Int32Array.from(pairs, ([left]) => left), right: Int32Array.from(pairs, ([, right]) => right) };
+}
+
+/** Pairs of rows, from none to many of each row. */
+export const anyForbidden = (left: number, right: number): fc.Arbitrary<NaiveForbidden> =>
+  left === 0 || right === 0
+    ? fc.constant([])
+    : fc.array(fc.tuple(fc.nat({ max: left - 1 }), fc.nat({ max: right - 1 })), { maxLength: 30 });
 
 export function pairsOf({ pairs }: MatchOutput): NaivePair[] {
   return Array.from({ length: pairs.size }, (_, i) => ({

@@ -1,10 +1,14 @@
 import { MatcherError } from '@matcher/shared/errors.ts';
 import { type CancelOutcome, requestCancel } from '@matcher/shared/jobs/cancel.ts';
 import { checkJobId } from '@matcher/shared/jobs/client.ts';
+import { drainOutbox } from '@matcher/shared/jobs/outbox.ts';
 import type { Command } from 'commander';
 import { finishCommand, type Invocation, type Shell, tenantOption, timeoutOption } from '../invocation.ts';
-import { withRecords, withTenant } from '../tenant-session.ts';
+import { withRecords, withRecordsAndVhost, withTenant } from '../tenant-session.ts';
 import { oneLine } from '../terminal-text.ts';
+
+/** How long (ms) the event may take to leave. */
+const sendTimeout = 10_000;
 
 interface Options {
   tenant?: string;
@@ -33,6 +37,7 @@ export function addCancelCommand(program: Command, shell: Shell): void {
         await withTenant(invocation, tenant, async ({ jobs }) => {
           const outcome = await cancel(invocation, tenant, jobId);
           if (outcome.found !== 'ENDED') invocation.out.done('cancel', said(outcome));
+          if (outcome.found === 'WAITING') await sendEvent(invocation, tenant);
           const { state } = await jobs.follow(jobId, 'cancel');
           if (state !== 'CANCELLED') throw hadEnded(jobId, `${state}, before it could be cancelled`);
           invocation.out.result({ jobId, found: outcome.found, state }, 'The job is cancelled.');
@@ -41,8 +46,19 @@ export function addCancelCommand(program: Command, shell: Shell): void {
       }
       const outcome = await cancel(invocation, tenant, jobId);
       invocation.out.result({ jobId, ...outcome }, said(outcome));
+      if (outcome.found === 'WAITING') await sendEvent(invocation, tenant);
     },
   );
+}
+
+/** It need not wait for whoever opens the tenant's database next. To a broker that is away it goes then: the job is cancelled all the same. */
+async function sendEvent(invocation: Invocation, tenant: string | undefined): Promise<void> {
+  try {
+    const soon = AbortSignal.any([invocation.signal, AbortSignal.timeout(sendTimeout)]);
+    await withRecordsAndVhost(invocation, tenant, ({ records, connection, tenantId }) =>
+      records.write((db) => drainOutbox(db, connection, tenantId, soon)),
+    );
+  } catch {}
 }
 
 async function cancel(invocation: Invocation, tenant: string | undefined, jobId: string): Promise<CancelOutcome> {
@@ -65,7 +81,7 @@ function said(outcome: CancelOutcome): string {
     case 'NOT_STARTED':
       return 'No worker has begun a job of this id: when its message comes, it will not be begun.';
     case 'WAITING':
-      return 'The job waited for its next attempt: it is cancelled.';
+      return 'Nobody was working on the job: it is cancelled.';
     case 'RUNNING':
       return oneLine(
         `The job is running${outcome.worker === null ? '' : ` (${outcome.worker})`}: it will be ended within about a second, unless it is done before.`,

@@ -1,5 +1,6 @@
 import { checkBody } from '@matcher/shared/jobs/client.ts';
 import type { Command } from 'commander';
+import { dryRunText } from '../dry-run-text.ts';
 import {
   contextOption,
   finishCommand,
@@ -26,7 +27,7 @@ export function addMatchCommand(program: Command, shell: Shell): void {
     .description('Matches what is open in a context.')
     .addOption(tenantOption())
     .addOption(contextOption())
-    .option('--dry-run', 'report what would be matched, and change nothing')
+    .option('--dry-run', 'wait, show what would be matched and what would stay open, and change nothing')
     .addOption(idempotencyKeyOption())
     .addOption(waitOption())
     .addOption(timeoutOption());
@@ -39,9 +40,10 @@ export function addMatchCommand(program: Command, shell: Shell): void {
       checkBody('matching.run', body);
       await withTenant(invocation, tenant, async ({ jobs }) => {
         const jobId = await jobs.publish('matching.run', body, { idempotencyKey });
-        if (!wait) return invocation.out.result({ jobId }, jobId);
+        if (!wait && !dryRun) return invocation.out.result({ jobId }, jobId);
         const result = await jobs.finish<'matching.run'>(jobId, 'match');
-        invocation.out.result({ jobId, state: 'SUCCEEDED', result }, matchingText(result));
+        const text = dryRun ? dryRunText(result) : matchingText(result);
+        invocation.out.result({ jobId, state: 'SUCCEEDED', result }, text);
       });
     },
   );

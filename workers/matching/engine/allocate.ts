@@ -2,6 +2,7 @@ import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { allocationTermsOf } from './allocation-terms.ts';
 import { allocateGroups } from './bound-parts.ts';
 import { fieldsOf } from './fields.ts';
+import { Forbidden } from './forbidden.ts';
 import { allocateFreely } from './free-parts.ts';
 import { GroupList } from './group-list.ts';
 import { Pace } from './pace.ts';
@@ -20,6 +21,7 @@ import type { AllocationOutput, MatchInput, RuleStatistics } from './types.ts';
 export function allocate(input: MatchInput, manyWholes: boolean): AllocationOutput {
   const sides = sidesOf(input.left, input.right, fieldsOf(input.rules));
   const groups = new GroupList(sides);
+  const forbidden = new Forbidden(input.forbidden);
   const statistics: RuleStatistics[] = [];
   const order = input.rules.map((rule, index) => ({ rule, index })).sort((a, b) => a.rule.priority - b.rule.priority);
   let running = order[0]?.index ?? 0;
@@ -33,7 +35,7 @@ export function allocate(input: MatchInput, manyWholes: boolean): AllocationOutp
     pace.check();
     const started = performance.now();
     const before = groups.size;
-    const candidates = runRule(index, rule, sides, groups, manyWholes, pace);
+    const candidates = runRule(index, rule, sides, groups, forbidden, manyWholes, pace);
     statistics.push({ rule: index, candidates, pairs: groups.size - before, ms: performance.now() - started });
   }
   return { groups: groups.done(), findings: groups.findings, rules: statistics };
@@ -44,10 +46,11 @@ function runRule(
   rule: Rule,
   sides: { left: Side; right: Side },
   groups: GroupList,
+  forbidden: Forbidden,
   manyWholes: boolean,
   pace: Pace,
 ): number {
-  const terms = allocationTermsOf(index, rule, sides, groups);
+  const terms = allocationTermsOf(index, rule, sides, groups, forbidden);
   return rule.config.groupBy === undefined
     ? allocateFreely(terms, groups, pace)
     : allocateGroups(terms, rule.config.groupBy, groups, manyWholes, pace);

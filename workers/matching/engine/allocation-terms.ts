@@ -2,6 +2,7 @@ import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { AMOUNT_ONE, magnitude, parseAmount } from '@matcher/shared/money/decimal.ts';
 import { amountAt } from './amounts.ts';
 import { WHOLE } from './confidence.ts';
+import type { Forbidden } from './forbidden.ts';
 import type { GroupList } from './group-list.ts';
 import type { Key } from './keys.ts';
 import type { Side } from './side.ts';
@@ -27,6 +28,8 @@ export interface AllocationTerms {
   readonly amountOf: (side: 'left' | 'right', row: number) => bigint;
   /** How far the parts of a whole of this amount may be from it. */
   readonly toleranceOf: (whole: bigint) => bigint;
+  /** Parts that must not be in one group with any of these wholes. */
+  readonly forbiddenWith: (wholes: readonly number[]) => ReadonlySet<number>;
 }
 
 export function allocationTermsOf(
@@ -34,6 +37,7 @@ export function allocationTermsOf(
   rule: Rule,
   sides: { left: Side; right: Side },
   groups: GroupList,
+  forbidden: Forbidden,
 ): AllocationTerms {
   const { config } = rule;
   const bound = config.groupBy !== undefined;
@@ -73,5 +77,6 @@ export function allocationTermsOf(
     pair,
     amountOf: (name, row) => amountAt(useBase ? sides[name].base.amounts : sides[name].amounts, row),
     toleranceOf: (whole) => (isPercent ? (value * magnitude(whole)) / AMOUNT_ONE : value),
+    forbiddenWith: (wholes) => forbidden.ofAny(toRight ? 'left' : 'right', wholes),
   };
 }

@@ -1,7 +1,8 @@
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import type { AllocationTerms } from './allocation-terms.ts';
 import type { GroupList } from './group-list.ts';
-import { fieldKey, NONE } from './keys.ts';
+import { NONE } from './hash-groups.ts';
+import { fieldKey } from './keys.ts';
 import type { Pace } from './pace.ts';
 import { textAt } from './packed-text.ts';
 import { partition } from './partitions.ts';
@@ -22,7 +23,8 @@ export function allocateGroups(
   const settle = (wholes: Rows, parts: Rows) => {
     pace.step();
     candidates += parts.length;
-    const open = parts.filter((row) => groups.taken[terms.partSide][row] === 0);
+    const forbidden = terms.forbiddenWith(wholes);
+    const open = parts.filter((row) => groups.taken[terms.partSide][row] === 0 && !forbidden.has(row));
     settleGroup(terms, groups, wholes, open, () => pace.step());
   };
   for (const { wholes, parts } of Array.isArray(groupBy)
@@ -113,11 +115,12 @@ function boundByFields(terms: AllocationTerms, fields: readonly string[], pace: 
   for (const side of [wholeSide, terms.partSide] as const) {
     const { rows, partition: own } = found[side];
     for (let i = 0; i < rows.length; i++) {
-      const p = own[i] as number;
+      const row = rows[i] as number;
+      const p = own[row] as number;
       if (p === NONE || found.left.count[p] === 0 || found.right.count[p] === 0) continue;
       const group = groups.get(p) ?? { wholes: [], parts: [] };
       groups.set(p, group);
-      group[side === wholeSide ? 'wholes' : 'parts'].push(rows[i] as number);
+      group[side === wholeSide ? 'wholes' : 'parts'].push(row);
     }
   }
   return [...groups.values()];
@@ -129,16 +132,15 @@ function boundByList(terms: AllocationTerms, groupBy: Exclude<GroupBy, string[]>
   const listing = groupBy.side === 'LEFT' ? 'left' : 'right';
   const named = listing === 'left' ? 'right' : 'left';
   const alike = partition(open.left, open.right, terms.keys, () => pace.check());
-  const partitionOf = (side: 'left' | 'right') => {
-    const { rows, partition: own } = alike[side];
-    return new Map(Array.from(rows, (row, i) => [row, own[i] as number]));
-  };
-  const [listingPartition, namedPartition] = [partitionOf(listing), partitionOf(named)];
+  const [listingPartition, namedPartition] = [alike[listing].partition, alike[named].partition];
   const byName = new Map<string, number[]>();
   const names = sides[named].text(groupBy.names);
   for (const row of open[named]) {
     const name = textAt(names, row).trim();
-    if (name !== '') byName.set(name, [...(byName.get(name) ?? []), row]);
+    if (name === '') continue;
+    const known = byName.get(name);
+    if (known) known.push(row);
+    else byName.set(name, [row]);
   }
   const partsOf = new Map<number, Set<number>>();
   const lists = sides[listing].text(groupBy.listField);
@@ -146,8 +148,8 @@ function boundByList(terms: AllocationTerms, groupBy: Exclude<GroupBy, string[]>
     pace.step();
     for (const entry of textAt(lists, row).split(groupBy.separator)) {
       for (const other of byName.get(entry.trim()) ?? []) {
-        const p = listingPartition.get(row);
-        if (p === NONE || p !== namedPartition.get(other)) continue;
+        const p = listingPartition[row];
+        if (p === NONE || p !== namedPartition[other]) continue;
         const [whole, part] = listing === wholeSide ? [row, other] : [other, row];
         const parts = partsOf.get(whole);
         if (parts) parts.add(part);

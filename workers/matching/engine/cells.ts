@@ -1,5 +1,5 @@
 import type { RowOrder } from './row-order.ts';
-import type { SortedRows } from './sorted-rows.ts';
+import type { IsAlone, SortedRows } from './sorted-rows.ts';
 
 /**
  * The rows of one side, in lanes and cells. A lane is a partition, a day and a currency; its cells are the different
@@ -26,8 +26,12 @@ export interface Cells {
   };
 }
 
-/** Ranks the rows in their side's order, and lays them in cells. */
-export function cellsOf(sorted: SortedRows, order: RowOrder): Cells {
+/**
+ * Ranks the rows in their side's order, and lays them in cells.
+ *
+ * @param isAlone whether a row is a cell by itself; such rows come last of their day, currency and amount.
+ */
+export function cellsOf(sorted: SortedRows, order: RowOrder, isAlone?: IsAlone): Cells {
   const { size, line, currency, high, low } = sorted;
   const cellOfPlace = new Int32Array(size);
   let count = 0;
@@ -38,7 +42,8 @@ export function cellsOf(sorted: SortedRows, order: RowOrder): Cells {
   for (let place = 0; place < size; place++) {
     const isLane = place === 0 || line[place] !== line[place - 1] || currency[place] !== currency[place - 1];
     if (isLane) laneStart[laneCount++] = count;
-    if (isLane || low[place] !== low[place - 1] || high[place] !== high[place - 1]) {
+    const isCell = isLane || low[place] !== low[place - 1] || high[place] !== high[place - 1];
+    if (isCell || isAlone?.(sorted.rows[place] as number)) {
       firstPlace[count] = place;
       lane[count] = laneCount - 1;
       count++;
@@ -89,10 +94,22 @@ function inOrder(rows: Int32Array, cellOfPlace: Int32Array, next: Int32Array, or
   return result;
 }
 
-/** The first open row of a cell; -1 when the cell is empty. */
-export function firstRow(cells: Cells, cell: number): number {
+/** The first open row of a cell, of those that are not left out; -1 when there is none. */
+export function firstRow(cells: Cells, cell: number, leftOut?: ReadonlySet<number>): number {
+  const end = cells.end[cell] as number;
+  for (let at = cells.head[cell] as number; at < end; at++) {
+    const row = cells.rows[at] as number;
+    if (leftOut === undefined || !leftOut.has(row)) return row;
+  }
+  return -1;
+}
+
+/** Moves an open row to the front of its cell. */
+export function bringFirst(cells: Cells, cell: number, row: number): void {
   const head = cells.head[cell] as number;
-  return head < (cells.end[cell] as number) ? (cells.rows[head] as number) : -1;
+  const at = cells.rows.indexOf(row, head);
+  cells.rows.copyWithin(head + 1, head, at);
+  cells.rows[head] = row;
 }
 
 export function openRows(cells: Cells, cell: number): number {

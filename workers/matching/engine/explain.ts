@@ -1,9 +1,10 @@
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { Difference } from './amounts.ts';
 import { fieldsOf } from './fields.ts';
+import { Forbidden } from './forbidden.ts';
 import { APART, isFar, keptApart } from './kept-apart.ts';
 import { fieldKey, type Key, numberKey, referenceKey } from './keys.ts';
-import { Neighbours } from './neighbours.ts';
+import { visitNeighbours } from './neighbours.ts';
 import { Pace } from './pace.ts';
 import { type Side, sidesOf } from './side.ts';
 import { type Terms, termsOf } from './terms.ts';
@@ -23,33 +24,36 @@ type SideName = 'left' | 'right';
  */
 export function explainOpen(input: MatchInput, output: MatchOutput): { left: Explanation[]; right: Explanation[] } {
   const sides = sidesOf(input.left, input.right, fieldsOf(input.rules));
+  const forbidden = new Forbidden(input.forbidden);
   const pace = new Pace(input.signal, undefined, () => ({ rule: 0, rulesDone: input.rules.length, pairs: 0 }));
+  const check = () => pace.check();
   const taken = { left: new Uint8Array(sides.left.size), right: new Uint8Array(sides.right.size) };
   for (let i = 0; i < output.pairs.size; i++) {
     taken.left[output.pairs.left[i] as number] = 1;
     taken.right[output.pairs.right[i] as number] = 1;
   }
-  const explanations = { left: open(taken.left), right: open(taken.right) };
-  for (const row of output.limited) (explanations.left.get(row) as Explanation).reason = 'SEARCH_LIMIT';
-  for (const name of ['left', 'right'] as const) sides[name].order.rank(allRows(sides[name].size));
+  const open = { left: openRows(taken.left), right: openRows(taken.right) };
+  const explanations = { left: unexplained(open.left), right: unexplained(open.right) };
+  const limited = new Set(output.limited);
+  for (const one of explanations.left) if (limited.has(one.row)) one.reason = 'SEARCH_LIMIT';
   const rules = [...input.rules.entries()].sort(([, a], [, b]) => a.priority - b.priority);
   for (const [index, rule] of rules) {
     pace.check();
     const terms = termsOf(rule, sides.left, sides.right);
     const binding = bindingKeys(rule, sides.left, sides.right);
-    const neighbours = new Neighbours(sides, binding ?? currencyKeys(rule, sides.left, sides.right), () =>
-      pace.check(),
-    );
-    for (const name of ['left', 'right'] as const) {
-      for (const explanation of explanations[name].values()) {
-        pace.step();
-        for (const other of neighbours.of(name, explanation.row)) {
-          addMiss(explanation, name, other, { index, rule, terms, isBinding: binding !== undefined }, sides, taken);
-        }
-      }
-    }
+    const keys = binding ?? currencyKeys(rule, sides.left, sides.right);
+    const misses = new Misses({ index, rule, terms, isBinding: binding !== undefined }, sides, taken, forbidden);
+    const turned = keys.map(({ left, right }) => ({ left: right, right: left }));
+    visitNeighbours(sides.left, open.left, sides.right, keys, check, (place, other) => {
+      pace.step();
+      misses.add(explanations.left[place] as Explanation, 'left', other);
+    });
+    visitNeighbours(sides.right, open.right, sides.left, turned, check, (place, other) => {
+      pace.step();
+      misses.add(explanations.right[place] as Explanation, 'right', other);
+    });
   }
-  return { left: [...explanations.left.values()], right: [...explanations.right.values()] };
+  return explanations;
 }
 
 interface RuleAt {
@@ -60,55 +64,68 @@ interface RuleAt {
   readonly isBinding: boolean;
 }
 
-function addMiss(
-  explanation: Explanation,
-  name: SideName,
-  other: number,
-  { index, rule, terms, isBinding }: RuleAt,
-  sides: { left: Side; right: Side },
-  taken: Record<SideName, Uint8Array>,
-): void {
-  const otherName = name === 'left' ? 'right' : 'left';
-  const { row } = explanation;
-  const leftRow = name === 'left' ? row : other;
-  const rightRow = name === 'left' ? other : row;
-  if (!isBinding && isFar(rule, terms, sides, leftRow, rightRow)) return; // nothing speaks for the two
-  const held = keptApart(rule, terms, sides, leftRow, rightRow);
-  const apart = held | (taken[otherName][other] === 1 ? APART.TAKEN : 0);
-  const reason = reasonOf(apart, isBinding, sides[name], row);
-  if (rankOf(reason) > rankOf(explanation.reason)) explanation.reason = reason;
-  const misses = explanation.nearMisses;
-  const farthest = misses.length === MOST_NEAR_MISSES ? misses[MOST_NEAR_MISSES - 1] : undefined;
-  const size = bits(apart);
-  if (farthest && size > (farthest.distance[0] as number)) return;
-  const { amounts, day } = sides[name];
-  const difference = new Difference();
-  difference.measure(
-    amounts.high[row] as number,
-    amounts.low[row] as number,
-    sides[otherName].amounts.high[other] as number,
-    sides[otherName].amounts.low[other] as number,
-  );
-  const miss: NearMiss = {
-    row: other,
-    rule: index,
-    apart,
-    distance: [
-      size,
-      difference.high,
-      difference.low,
-      Math.abs((day[row] as number) - (sides[otherName].day[other] as number)),
-      sides[otherName].order.byRow[other] as number,
-    ],
-  };
-  const known = misses.findIndex((one) => one.row === other);
-  if (known >= 0) {
-    if (compare(miss.distance, (misses[known] as NearMiss).distance) >= 0) return;
-    misses.splice(known, 1);
+/** What came near under one rule. */
+class Misses {
+  readonly #at: RuleAt;
+  readonly #sides: { left: Side; right: Side };
+  readonly #taken: Record<SideName, Uint8Array>;
+  readonly #forbidden: Forbidden;
+  readonly #difference = new Difference();
+
+  constructor(
+    at: RuleAt,
+    sides: { left: Side; right: Side },
+    taken: Record<SideName, Uint8Array>,
+    forbidden: Forbidden,
+  ) {
+    this.#at = at;
+    this.#sides = sides;
+    this.#taken = taken;
+    this.#forbidden = forbidden;
   }
-  const at = misses.findIndex((one) => compare(miss.distance, one.distance) < 0);
-  misses.splice(at < 0 ? misses.length : at, 0, miss);
-  misses.length = Math.min(misses.length, MOST_NEAR_MISSES);
+
+  /** Holds an open record against one of the other side. */
+  add(explanation: Explanation, name: SideName, other: number): void {
+    const { index, rule, terms, isBinding } = this.#at;
+    const sides = this.#sides;
+    const otherName = name === 'left' ? 'right' : 'left';
+    const { row, nearMisses: misses } = explanation;
+    const leftRow = name === 'left' ? row : other;
+    const rightRow = name === 'left' ? other : row;
+    if (!isBinding && isFar(rule, terms, sides, leftRow, rightRow)) return; // nothing speaks for the two
+    const apart =
+      keptApart(rule, terms, sides, leftRow, rightRow) |
+      (this.#taken[otherName][other] === 1 ? APART.TAKEN : 0) |
+      (this.#forbidden.has(leftRow, rightRow) ? APART.REJECTED : 0);
+    const reason = reasonOf(apart, isBinding, sides[name], row);
+    if (rankOf(reason) > rankOf(explanation.reason)) explanation.reason = reason;
+    const [own, others] = [sides[name], sides[otherName]];
+    const difference = this.#difference;
+    difference.measure(
+      own.amounts.high[row] as number,
+      own.amounts.low[row] as number,
+      others.amounts.high[other] as number,
+      others.amounts.low[other] as number,
+    );
+    const days = Math.abs((own.day[row] as number) - (others.day[other] as number));
+    const size = bits(apart);
+    const isNearer = (than: NearMiss) =>
+      (size - bits(than.apart) ||
+        difference.high - than.difference.high ||
+        difference.low - than.difference.low ||
+        days - than.days ||
+        others.order.compare(other, than.row)) < 0;
+    if (misses.length === MOST_NEAR_MISSES && !isNearer(misses[MOST_NEAR_MISSES - 1] as NearMiss)) return;
+    const known = misses.findIndex((one) => one.row === other);
+    if (known >= 0) {
+      if (!isNearer(misses[known] as NearMiss)) return;
+      misses.splice(known, 1);
+    }
+    const at = misses.findIndex(isNearer);
+    const { high, low } = difference;
+    misses.splice(at < 0 ? misses.length : at, 0, { row: other, rule: index, apart, difference: { high, low }, days });
+    misses.length = Math.min(misses.length, MOST_NEAR_MISSES);
+  }
 }
 
 /** Later ones say more. */
@@ -144,27 +161,19 @@ function currencyKeys(rule: Rule, left: Side, right: Side): Key[] {
   return rule.config.matchCurrency ? [numberKey(left.currency, right.currency)] : [];
 }
 
-function open(taken: Uint8Array): Map<number, Explanation> {
-  const explanations = new Map<number, Explanation>();
-  for (let row = 0; row < taken.length; row++) {
-    if (taken[row] === 0) explanations.set(row, { row, reason: 'UNMATCHED', nearMisses: [] });
-  }
-  return explanations;
+function openRows(taken: Uint8Array): Int32Array {
+  const rows = new Int32Array(taken.length);
+  let count = 0;
+  for (let row = 0; row < taken.length; row++) if (taken[row] === 0) rows[count++] = row;
+  return rows.subarray(0, count);
 }
 
-function allRows(size: number): Int32Array {
-  const rows = new Int32Array(size);
-  for (let row = 0; row < size; row++) rows[row] = row;
-  return rows;
+function unexplained(rows: Int32Array): Explanation[] {
+  return Array.from(rows, (row) => ({ row, reason: 'UNMATCHED', nearMisses: [] }));
 }
 
 function bits(mask: number): number {
   let count = 0;
   for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
   return count;
-}
-
-function compare(a: readonly number[], b: readonly number[]): number {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return (a[i] as number) - (b[i] as number);
-  return 0;
 }

@@ -1,7 +1,7 @@
 import type { AllocationTerms } from './allocation-terms.ts';
 import type { GroupList } from './group-list.ts';
+import { NONE } from './hash-groups.ts';
 import { IndexedHeap } from './heap.ts';
-import { NONE } from './keys.ts';
 import type { Pace } from './pace.ts';
 import { partition } from './partitions.ts';
 import { findSubset } from './subset-search.ts';
@@ -104,12 +104,12 @@ function candidatesOf(terms: AllocationTerms, taken: Uint8Array, pace: Pace): (a
   const found = partition(open.left, open.right, terms.keys, () => pace.check());
   const [wholeDay, partDay] = [sides[wholeSide].day, sides[partSide].day];
   const byPartition = new Map<number, number[]>();
-  open[partSide].forEach((row, i) => {
-    const p = found[partSide].partition[i] as number;
+  for (const row of open[partSide]) {
+    const p = found[partSide].partition[row] as number;
     const rows = byPartition.get(p);
     if (rows) rows.push(row);
     else byPartition.set(p, [row]);
-  });
+  }
   for (const rows of byPartition.values()) rows.sort((a, b) => (partDay[a] as number) - (partDay[b] as number));
   // Seen from a whole; the rule's window is seen from the left.
   const { earlier, later } = terms.days;
@@ -118,16 +118,17 @@ function candidatesOf(terms: AllocationTerms, taken: Uint8Array, pace: Pace): (a
       ? [[-earlier.to, -earlier.from] as const, [later.from, later.to] as const]
       : [[-later.to, -later.from] as const, [earlier.from, earlier.to] as const];
   return (at) => {
-    const p = found[wholeSide].partition[at] as number;
-    const rows = p === NONE ? [] : (byPartition.get(p) ?? []);
     const whole = open[wholeSide][at] as number;
+    const p = found[wholeSide].partition[whole] as number;
+    const rows = p === NONE ? [] : (byPartition.get(p) ?? []);
     const day = wholeDay[whole] as number;
+    const forbidden = terms.forbiddenWith([whole]);
     const parts: Candidate[] = [];
     for (const [from, to] of windows) {
       for (let i = firstFrom(rows, partDay, day + from); i < rows.length; i++) {
         const row = rows[i] as number;
         if ((partDay[row] as number) > day + to || parts.length > MOST_PARTS) break;
-        if (taken[row] === 1) continue;
+        if (taken[row] === 1 || forbidden.has(row)) continue;
         const [left, right] = wholeSide === 'left' ? [whole, row] : [row, whole];
         if (similarityOf(terms.pair, left, right) === undefined) continue;
         parts.push({

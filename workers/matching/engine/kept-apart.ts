@@ -17,9 +17,11 @@ export const APART = {
   SIMILARITY: 128,
   /** All that the rule asks holds, and yet the pair is less sure than a match has to be. */
   CONFIDENCE: 256,
+  /** Somebody said that the two must not come together. */
+  REJECTED: 512,
 } as const;
 
-/** What of `APART`, without `TAKEN`, holds between two rows; 0 when they satisfy the rule. References and fields are not looked at. */
+/** What of `APART`, without `TAKEN` and `REJECTED`, holds between two rows; 0 when they satisfy the rule. References and fields are not looked at. */
 export function keptApart(
   rule: Rule,
   terms: Terms,
@@ -32,7 +34,7 @@ export function keptApart(
   if (!amountsAgree(rule, terms, sides, leftRow, rightRow)) apart |= APART.AMOUNT;
   if (!datesAgree(rule, terms, sides, leftRow, rightRow)) apart |= APART.DATE;
   if (rule.config.matchCurrency && left.currency[leftRow] !== right.currency[rightRow]) apart |= APART.CURRENCY;
-  if (rule.type !== 'DATE_LAG') {
+  if (rule.type !== 'DATE_LAG' && (rule.config.matchBaseAmount || rule.config.matchBaseCurrency)) {
     const { matchBaseAmount, matchBaseCurrency } = rule.config;
     const [l, r] = [left.base, right.base];
     const known = l.amountMissing[leftRow] === 0 && r.amountMissing[rightRow] === 0;

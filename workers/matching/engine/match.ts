@@ -1,12 +1,13 @@
 import { MatcherError } from '@matcher/shared/errors.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { fieldsOf } from './fields.ts';
-import { NONE } from './keys.ts';
-import { type PartitionedRows, pairNearestFirst } from './nearest.ts';
+import { Forbidden } from './forbidden.ts';
+import { lonePartners, manyToMany } from './lone-partners.ts';
+import { pairNearestFirst } from './nearest.ts';
 import { Pace } from './pace.ts';
 import { PairList } from './pair-list.ts';
 import { pairOneByOne } from './pairwise.ts';
-import { type PartitionedSide, partition } from './partitions.ts';
+import { partition } from './partitions.ts';
 import { type Side, sidesOf } from './side.ts';
 import { satisfies, type Terms, termsOf } from './terms.ts';
 import type { MatchInput, MatchOutput, RuleStatistics } from './types.ts';
@@ -24,6 +25,7 @@ export function matchOneToOne(input: MatchInput): MatchOutput {
   refuseAllocation(input.rules);
   const sides = sidesOf(input.left, input.right, fieldsOf(input.rules));
   const pairs = new PairList(sides.left, sides.right);
+  const forbidden = new Forbidden(input.forbidden);
   const statistics: RuleStatistics[] = [];
   const limited = new Set<number>();
   const order = input.rules.map((rule, index) => ({ rule, index })).sort((a, b) => a.rule.priority - b.rule.priority);
@@ -43,6 +45,7 @@ export function matchOneToOne(input: MatchInput): MatchOutput {
       termsOf(rule, sides.left, sides.right),
       sides,
       pairs,
+      forbidden,
       (row) => limited.add(row),
       pace,
     );
@@ -63,48 +66,41 @@ function runRule(
   terms: Terms,
   sides: { left: Side; right: Side },
   pairs: PairList,
+  forbidden: Forbidden,
   limited: (leftRow: number) => void,
   pace: Pace,
 ): number {
-  const { count, left, right } = partition(
+  const partitions = partition(
     pairs.openLeft(terms.looksAt.left),
     pairs.openRight(terms.looksAt.right),
     terms.keys,
     () => pace.check(),
   );
+  const { many, ...lone } = lonePartners(partitions);
+  const { lefts, rights } = forbidden.without(lone.lefts, lone.rights);
   const take = {
-    near: (leftRow: number, rightRow: number) => pairs.add(index, terms, leftRow, rightRow),
-    equal: (leftRow: number, rightRow: number) => pairs.addEqual(index, terms, leftRow, rightRow),
+    near: (leftRow: number, rightRow: number) => pairs.add(leftRow, rightRow),
+    equal: (leftRows: Int32Array, rightRows: Int32Array) => pairs.addEqual(index, terms, leftRows, rightRows),
   };
-  let candidates = 0;
-  for (let p = 0; p < count; p++) {
-    if (left.count[p] !== 1 || right.count[p] !== 1) continue;
-    // With unique references nearly every partition is this one pair.
-    pace.step();
-    const leftRow = left.first[p] as number;
-    const rightRow = right.first[p] as number;
-    candidates++;
-    if (terms.keysSuffice) pairs.addEqual(index, terms, leftRow, rightRow);
-    else if (satisfies(terms, sides.left, sides.right, leftRow, rightRow)) pairs.add(index, terms, leftRow, rightRow);
+  pace.check();
+  let candidates = lefts.length;
+  // With unique references nearly every partition is this one pair.
+  if (terms.keysSuffice) take.equal(lefts, rights);
+  else {
+    for (let i = 0; i < lefts.length; i++) {
+      pace.step();
+      const [leftRow, rightRow] = [lefts[i] as number, rights[i] as number];
+      if (satisfies(terms, sides.left, sides.right, leftRow, rightRow)) take.near(leftRow, rightRow);
+    }
   }
-  const rows = { left: manyToMany(left, left, right), right: manyToMany(right, left, right) };
-  if (rows.left.rows.length === 0) return candidates;
-  if (terms.pairwise) return candidates + pairOneByOne(sides, rows, terms, take.near, limited, pace);
-  return candidates + pairNearestFirst(sides, rows, terms, take, pace);
-}
-
-/** A side's rows that share their partition with rows of the other side, where that is more than one pair. */
-function manyToMany(own: PartitionedSide, left: PartitionedSide, right: PartitionedSide): PartitionedRows {
-  const rows = new Int32Array(own.rows.length);
-  const partition = new Int32Array(own.rows.length);
-  let size = 0;
-  for (let i = 0; i < own.rows.length; i++) {
-    const p = own.partition[i] as number;
-    if (p === NONE || right.count[p] === 0 || (left.count[p] === 1 && right.count[p] === 1)) continue;
-    rows[size] = own.rows[i] as number;
-    partition[size++] = p;
+  if (many !== undefined) {
+    const rows = { left: manyToMany(partitions.left, many), right: manyToMany(partitions.right, many) };
+    candidates += terms.pairwise
+      ? pairOneByOne(sides, rows, terms, forbidden, take.near, limited, pace)
+      : pairNearestFirst(sides, rows, terms, forbidden, take, pace);
   }
-  return { rows: rows.subarray(0, size), partition: partition.subarray(0, size) };
+  pairs.settle(index, terms);
+  return candidates;
 }
 
 /** A rule must not do less than it says: what sums up parts has no meaning between single records. */

@@ -1,12 +1,22 @@
 import { type Amounts, carried } from './amounts.ts';
-import { type Cells, cellsOf, dropFirst, firstAmountFrom, firstAtLeast, firstRow, openRows } from './cells.ts';
+import {
+  bringFirst,
+  type Cells,
+  cellsOf,
+  dropFirst,
+  firstAmountFrom,
+  firstAtLeast,
+  firstRow,
+  openRows,
+} from './cells.ts';
 import { takeEqualCells, takeLonePairs } from './equal-pairs.ts';
+import type { Forbidden } from './forbidden.ts';
 import { NearnessQueue } from './nearness-queue.ts';
 import type { Pace } from './pace.ts';
 import { PartnerSearch } from './partner-search.ts';
 import type { RowOrder } from './row-order.ts';
 import type { Side } from './side.ts';
-import { lineOf, sortedRows, without } from './sorted-rows.ts';
+import { laneRows, lineOf, sortedRows, without } from './sorted-rows.ts';
 import type { Terms } from './terms.ts';
 
 const NOTHING = -1;
@@ -17,11 +27,11 @@ export interface PartitionedRows {
   readonly partition: Int32Array;
 }
 
-/** What takes a pair. */
+/** What takes pairs. */
 export interface Take {
   readonly near: (leftRow: number, rightRow: number) => void;
-  /** Of the same amount, day and currency. */
-  readonly equal: (leftRow: number, rightRow: number) => void;
+  /** Several, in two columns, of the same amount, day and currency. */
+  readonly equal: (leftRows: Int32Array, rightRows: Int32Array) => void;
 }
 
 /**
@@ -36,6 +46,9 @@ export interface Take {
  * is nearer to the neighbour, and satisfies the rule with it too (see `Terms`). So a right cell is the nearest one of at
  * most two left cells per lane, and a crowd of left records around one right record is not searched again for each pair.
  *
+ * A left row with forbidden partners is a cell by itself and nobody's neighbour: what is nearer to it may be what it must not get. It sees all of
+ * its lanes, and gets the first row of a right cell that it may have.
+ *
  * Memory: some 100 bytes per row.
  *
  * @returns how many pairs were held against the rule.
@@ -44,6 +57,7 @@ export function pairNearestFirst(
   sides: { left: Side; right: Side },
   rows: { left: PartitionedRows; right: PartitionedRows },
   terms: Terms,
+  forbidden: Forbidden,
   take: Take,
   pace: Pace,
 ): number {
@@ -52,31 +66,35 @@ export function pairNearestFirst(
     { side: sides.right, rows: rows.right.rows },
   ]);
   pace.check();
-  let left = sortedRows(sides.left, rows.left.rows, rows.left.partition, line, terms.oneCurrency);
-  pace.check();
-  let right = sortedRows(sides.right, rows.right.rows, rows.right.partition, line, terms.oneCurrency);
-  pace.check();
+  let left = laneRows(sides.left, rows.left, line, terms.oneCurrency);
+  let right = laneRows(sides.right, rows.right, line, terms.oneCurrency);
   // Across currencies the equally near rows of a place are in several cells; the search orders those.
   const equalFirst = terms.oneCurrency && terms.days.later.from === 0 && terms.days.later.to >= 0;
   let candidates = 0;
   if (equalFirst) {
-    const { leftTaken, rightTaken, pairs } = takeLonePairs(left, right, take.equal);
+    const { leftTaken, rightTaken, pairs } = takeLonePairs(left, right, forbidden, take.equal, pace);
     candidates += pairs;
     left = without(left, leftTaken);
     right = without(right, rightTaken);
-    pace.check();
   }
   if (left.size === 0 || right.size === 0) return candidates;
-  const [leftCells, rightCells] = [cellsOf(left, sides.left.order), cellsOf(right, sides.right.order)];
   pace.check();
-  if (equalFirst) candidates += takeEqualCells(leftCells, rightCells, take.equal);
-  const pairing = new Pairing(leftCells, rightCells, sides, terms, line.span, pace);
+  const isAlone = forbidden.isEmpty ? undefined : (row: number) => forbidden.of(row) !== undefined;
+  left = sortedRows(left, isAlone);
+  pace.check();
+  right = sortedRows(right);
+  pace.check();
+  const [leftCells, rightCells] = [cellsOf(left, sides.left.order, isAlone), cellsOf(right, sides.right.order)];
+  pace.check();
+  if (equalFirst) candidates += takeEqualCells(leftCells, rightCells, take.equal, isAlone);
+  const pairing = new Pairing(leftCells, rightCells, sides, terms, forbidden, line.span, pace);
   while (pairing.takeNearest(take.near));
   return candidates + pairing.candidates;
 }
 
 class Pairing {
   readonly #pace: Pace;
+  readonly #forbidden: Forbidden;
   readonly #left: Cells;
   readonly #right: Cells;
   readonly #amounts: Pick<Amounts, 'unit' | 'wide'>;
@@ -96,8 +114,17 @@ class Pairing {
   readonly #leftOut: Uint8Array;
   readonly #queue: NearnessQueue;
 
-  constructor(left: Cells, right: Cells, sides: { left: Side; right: Side }, terms: Terms, span: number, pace: Pace) {
+  constructor(
+    left: Cells,
+    right: Cells,
+    sides: { left: Side; right: Side },
+    terms: Terms,
+    forbidden: Forbidden,
+    span: number,
+    pace: Pace,
+  ) {
     this.#pace = pace;
+    this.#forbidden = forbidden;
     this.#left = left;
     this.#right = right;
     this.#amounts = sides.left.amounts;
@@ -116,7 +143,7 @@ class Pairing {
     for (let cell = 0; cell < right.count; cell++) if (openRows(right, cell) === 0) this.#search.close(cell);
     let before = NOTHING;
     for (let cell = 0; cell < count; cell++) {
-      if (openRows(left, cell) === 0) continue;
+      if (openRows(left, cell) === 0 || this.#forbiddenOf(cell)) continue;
       if (before !== NOTHING && lane[before] === lane[cell]) {
         this.#below[cell] = before;
         this.#above[before] = cell;
@@ -157,10 +184,13 @@ class Pairing {
   takeNearest(take: Take['near']): boolean {
     for (let cell = this.#queue.first; cell !== NOTHING; cell = this.#queue.first) {
       const partner = this.#nearest[cell] as number;
-      if (firstRow(this.#right, partner) !== this.#nearestRow[cell]) {
+      const forbidden = this.#forbiddenOf(cell);
+      const row = this.#nearestRow[cell] as number;
+      if (firstRow(this.#right, partner, forbidden) !== row) {
         this.#place(cell);
         continue;
       }
+      if (forbidden) bringFirst(this.#right, partner, row);
       const most = Math.min(openRows(this.#left, cell), openRows(this.#right, partner));
       const pairs = most > 1 && this.#haveOnlyEachOther(cell, partner) ? most : 1;
       const leftHead = this.#left.head[cell] as number;
@@ -187,7 +217,7 @@ class Pairing {
   #find(cell: number): boolean {
     this.#pace.step();
     const search = this.#search;
-    search.find(cell, this.#below[cell] as number, this.#above[cell] as number);
+    search.find(cell, this.#below[cell] as number, this.#above[cell] as number, this.#forbiddenOf(cell));
     this.#leftOut[cell] = (search.leftOutBelow ? 1 : 0) | (search.leftOutAbove ? 2 : 0);
     if (search.partner === NOTHING) return false;
     this.#nearest[cell] = search.partner;
@@ -196,6 +226,11 @@ class Pairing {
     this.#differenceLow[cell] = search.difference.low;
     this.#days[cell] = search.days;
     return true;
+  }
+
+  /** The right rows that a left cell must not get. Only cells of one row have any. */
+  #forbiddenOf(cell: number): ReadonlySet<number> | undefined {
+    return this.#forbidden.isEmpty ? undefined : this.#forbidden.of(firstRow(this.#left, cell));
   }
 
   /** Takes an emptied left cell out; its neighbours see farther now. */
@@ -237,8 +272,8 @@ class Pairing {
       for (let lane = firstAtLeast(lanes.line, day, 0, lanes.count); lanes.line[lane] === day; lane++) {
         const end = lanes.start[lane + 1] as number;
         for (const amount of amounts) {
-          const cell = firstAmountFrom(cells, amount.high, amount.low, lanes.start[lane] as number, end);
-          if (cell < end && cells.low[cell] === amount.low && cells.high[cell] === amount.high) count++;
+          let cell = firstAmountFrom(cells, amount.high, amount.low, lanes.start[lane] as number, end);
+          for (; cell < end && cells.low[cell] === amount.low && cells.high[cell] === amount.high; cell++) count++;
         }
       }
     }

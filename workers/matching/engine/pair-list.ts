@@ -1,4 +1,4 @@
-import { amountPartOf, confidenceOf, datePart, type Parts, WHOLE } from './confidence.ts';
+import { amountPartOf, confidenceOf, datePart, WHOLE } from './confidence.ts';
 import type { Side } from './side.ts';
 import { SAME } from './similarity.ts';
 import { referencePartOf, similarityOf, type Terms } from './terms.ts';
@@ -11,9 +11,13 @@ const equal = (reference: number) => {
 const EQUAL = equal(0);
 const EQUAL_WITH_REFERENCE = equal(WHOLE);
 
+const PARTS = ['amount', 'currency', 'date', 'reference'] as const;
+
 /** The pairs of a run as they are found, each with its evidence, and which rows are still open. */
 export class PairList {
   size = 0;
+  /** Pairs that have their evidence. */
+  #settled = 0;
   readonly #left: Side;
   readonly #right: Side;
   readonly #leftTaken: Uint8Array;
@@ -38,45 +42,58 @@ export class PairList {
     this.#parts = { amount: part(), currency: part(), date: part(), reference: part() };
   }
 
-  /** Adds a pair that satisfies a rule; both rows are taken from now on. */
-  add(rule: number, terms: Terms, leftRow: number, rightRow: number): void {
-    const similarity = terms.pairwise?.isReference ? (similarityOf(terms, leftRow, rightRow) ?? 0) : SAME;
-    const days = Math.abs((this.#left.day[leftRow] as number) - (this.#right.day[rightRow] as number));
-    const { amounts: left } = this.#left;
-    const { amounts: right } = this.#right;
-    const parts = {
-      amount: amountPartOf(
-        left,
-        left.high[leftRow] as number,
-        left.low[leftRow] as number,
-        right.high[rightRow] as number,
-        right.low[rightRow] as number,
-      ),
-      currency: this.#left.currency[leftRow] === this.#right.currency[rightRow] ? WHOLE : 0,
-      date: datePart(days, terms.dateWindow),
-      reference: referencePartOf(terms, similarity),
-    };
-    this.#put(rule, leftRow, rightRow, confidenceOf(parts), parts);
-  }
-
-  /** Adds a pair that satisfies a rule with the same amount, date and currency, as far as the rule asks: nothing has to be looked up. */
-  addEqual(rule: number, terms: Terms, leftRow: number, rightRow: number): void {
-    const evidence = terms.referencePart === WHOLE ? EQUAL_WITH_REFERENCE : EQUAL;
-    this.#put(rule, leftRow, rightRow, evidence.confidence, evidence.parts);
-  }
-
-  #put(rule: number, leftRow: number, rightRow: number, confidence: number, parts: Parts): void {
+  /** Adds a pair that satisfies a rule; both rows are taken from now on. `settle` gives it its evidence. */
+  add(leftRow: number, rightRow: number): void {
     const at = this.size++;
     this.#leftTaken[leftRow] = 1;
     this.#rightTaken[rightRow] = 1;
-    this.#rule[at] = rule;
     this.#leftRow[at] = leftRow;
     this.#rightRow[at] = rightRow;
-    this.#confidence[at] = confidence;
-    this.#parts.amount[at] = parts.amount;
-    this.#parts.currency[at] = parts.currency;
-    this.#parts.date[at] = parts.date;
-    this.#parts.reference[at] = parts.reference;
+  }
+
+  /** Adds pairs that satisfy a rule with the same amount, date and currency, as far as the rule asks: nothing has to be looked up. */
+  addEqual(rule: number, terms: Terms, leftRows: Int32Array, rightRows: Int32Array): void {
+    this.settle(rule, terms);
+    const from = this.size;
+    for (let i = 0; i < leftRows.length; i++) this.add(leftRows[i] as number, rightRows[i] as number);
+    this.#settled = this.size;
+    const { parts, confidence } = terms.referencePart === WHOLE ? EQUAL_WITH_REFERENCE : EQUAL;
+    this.#rule.fill(rule, from, this.size);
+    this.#confidence.fill(confidence, from, this.size);
+    for (const name of PARTS) this.#parts[name].fill(parts[name], from, this.size);
+  }
+
+  /**
+   * Gives the pairs added since the last time their evidence. Where many are looked up in one short loop, memory is asked for many
+   * at once; one by one, each would be waited for.
+   */
+  settle(rule: number, terms: Terms): void {
+    const [left, right] = [this.#left, this.#right];
+    const { wide } = left.amounts;
+    const { oneCurrency } = terms;
+    for (let at = this.#settled; at < this.size; at++) {
+      const leftRow = this.#leftRow[at] as number;
+      const rightRow = this.#rightRow[at] as number;
+      const similarity = terms.pairwise?.isReference ? (similarityOf(terms, leftRow, rightRow) ?? 0) : SAME;
+      const days = Math.abs((left.day[leftRow] as number) - (right.day[rightRow] as number));
+      const amount = amountPartOf(
+        left.amounts,
+        wide ? (left.amounts.high[leftRow] as number) : 0,
+        left.amounts.low[leftRow] as number,
+        wide ? (right.amounts.high[rightRow] as number) : 0,
+        right.amounts.low[rightRow] as number,
+      );
+      const currency = oneCurrency || left.currency[leftRow] === right.currency[rightRow] ? WHOLE : 0;
+      const date = datePart(days, terms.dateWindow);
+      const reference = referencePartOf(terms, similarity);
+      this.#rule[at] = rule;
+      this.#confidence[at] = confidenceOf({ amount, currency, date, reference });
+      this.#parts.amount[at] = amount;
+      this.#parts.currency[at] = currency;
+      this.#parts.date[at] = date;
+      this.#parts.reference[at] = reference;
+    }
+    this.#settled = this.size;
   }
 
   isOpenLeft(row: number): boolean {

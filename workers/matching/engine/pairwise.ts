@@ -1,10 +1,11 @@
 import { Difference } from './amounts.ts';
 import { type Cells, cellsOf, firstAmountFrom, firstAtLeast } from './cells.ts';
+import type { Forbidden } from './forbidden.ts';
 import { IndexedHeap } from './heap.ts';
 import type { PartitionedRows } from './nearest.ts';
 import type { Pace } from './pace.ts';
 import type { Side } from './side.ts';
-import { lineOf, sortedRows } from './sorted-rows.ts';
+import { laneRows, lineOf, sortedRows } from './sorted-rows.ts';
 import { satisfies, similarityOf, type Terms } from './terms.ts';
 
 /**
@@ -27,6 +28,7 @@ export function pairOneByOne(
   sides: { left: Side; right: Side },
   rows: { left: PartitionedRows; right: PartitionedRows },
   terms: Terms,
+  forbidden: Forbidden,
   take: (leftRow: number, rightRow: number) => void,
   limited: (leftRow: number) => void,
   pace: Pace,
@@ -35,13 +37,14 @@ export function pairOneByOne(
     { side: sides.left, rows: rows.left.rows },
     { side: sides.right, rows: rows.right.rows },
   ]);
-  const cells = (side: Side, { rows, partition }: PartitionedRows) =>
-    cellsOf(sortedRows(side, rows, partition, line, terms.oneCurrency), side.order);
+  const cells = (side: Side, own: PartitionedRows) =>
+    cellsOf(sortedRows(laneRows(side, own, line, terms.oneCurrency)), side.order);
   const pairing = new RowPairing(
     cells(sides.left, rows.left),
     cells(sides.right, rows.right),
     sides,
     terms,
+    forbidden,
     line.span,
     pace,
   );
@@ -55,6 +58,7 @@ class RowPairing {
   readonly #right: Cells;
   readonly #sides: { left: Side; right: Side };
   readonly #terms: Terms;
+  readonly #forbidden: Forbidden;
   readonly #span: number;
   readonly #pace: Pace;
   readonly #taken: Uint8Array;
@@ -69,11 +73,20 @@ class RowPairing {
   readonly #measured = new Difference();
   #lookedAt = 0;
 
-  constructor(left: Cells, right: Cells, sides: { left: Side; right: Side }, terms: Terms, span: number, pace: Pace) {
+  constructor(
+    left: Cells,
+    right: Cells,
+    sides: { left: Side; right: Side },
+    terms: Terms,
+    forbidden: Forbidden,
+    span: number,
+    pace: Pace,
+  ) {
     this.#left = left;
     this.#right = right;
     this.#sides = sides;
     this.#terms = terms;
+    this.#forbidden = forbidden;
     this.#span = span;
     this.#pace = pace;
     const size = left.rows.length;
@@ -156,6 +169,7 @@ class RowPairing {
     const cell = this.#cellOf[place] as number;
     const { left, right } = this.#sides;
     const leftRow = this.#left.rows[place] as number;
+    if (this.#forbidden.has(leftRow, row)) return;
     this.#measured.measure(
       this.#left.high[cell] as number,
       this.#left.low[cell] as number,

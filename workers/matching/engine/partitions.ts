@@ -1,4 +1,6 @@
-import { fewNumbers, type Key, type KeyColumn, NONE, UNLIKE, withNumbersJoined } from './keys.ts';
+import { groupByHash, type Hashes, type HashGroups, NONE } from './hash-groups.ts';
+import { type KeyColumn, UNLIKE } from './key-column.ts';
+import { fewNumbers, type Key, withNumbersJoined } from './keys.ts';
 
 /** Which rows of both sides share all keys. */
 export interface Partitions {
@@ -9,7 +11,7 @@ export interface Partitions {
 
 export interface PartitionedSide {
   readonly rows: Int32Array;
-  /** Along the rows: the partition of each, `NONE` when it has no key. On the right it may be `NONE` when no left row has it. */
+  /** By row: its partition; `NONE` when it has no key or was not given, and for a right row maybe also when no left row has its key. */
   readonly partition: Int32Array;
   /** Per partition: how many rows it has. */
   readonly count: Int32Array;
@@ -18,9 +20,8 @@ export interface PartitionedSide {
 }
 
 /**
- * Sorts rows into partitions of equal keys, in time linear in rows × keys: an open-addressing hash table on the first left row
- * of each partition. Equality is verified on the columns; the hash only finds. What touches memory at random is done in short
- * loops over all rows, one column at a time, so that many reads are under way at once.
+ * Sorts rows into partitions of equal keys, in time linear in rows × keys. Equality is verified on the columns; the hash only finds. What
+ * touches memory at random is done in short loops over all rows, one column at a time, so that many reads are under way at once.
  *
  * @param check called between steps; may throw to end the run.
  */
@@ -33,40 +34,28 @@ export function partition(
   const keys = withNumbersJoined(givenKeys);
   const few = fewNumbers(keys);
   if (few) return byNumber(leftRows, rightRows, few);
-  const leftKeys = keys.map((key) => key.left);
-  const rightKeys = keys.map((key) => key.right);
-  const leftHashes = hashed(leftRows, leftKeys, check);
-  const rightHashes = hashed(rightRows, rightKeys, check);
   check();
-  const table = new HashTable(leftRows.length);
-  const left = insertAll(table, leftRows, leftHashes, leftKeys);
+  const leftHashes = hashed(
+    leftRows,
+    keys.map((key) => key.left),
+    check,
+  );
+  const rightHashes = hashed(
+    rightRows,
+    keys.map((key) => key.right),
+    check,
+  );
   check();
-  const first = left.first;
-  const found = table.findAll(rightHashes);
+  const groups = groupByHash(leftHashes, rightHashes, check);
   check();
-  const candidates = found.map((partition) => (partition === NONE ? NONE : (first[partition] as number)));
-  for (const key of keys) {
-    check();
-    key.right.verify(rightRows, candidates, key.left);
-  }
-  check();
-  const count = new Int32Array(left.count.length);
-  const rightFirst = new Int32Array(left.count.length).fill(NONE);
-  for (let i = 0; i < rightRows.length; i++) {
-    const row = rightRows[i] as number;
-    if (candidates[i] === UNLIKE) {
-      // Another key has the same hash.
-      const hash = rightHashes.hashes[i] as number;
-      let next = table.first(hash);
-      while (next !== NONE && !allEqual(rightKeys, row, leftKeys, first[next] as number)) next = table.next(hash);
-      found[i] = next;
-    }
-    const own = found[i] as number;
-    if (own === NONE) continue;
-    if (count[own] === 0) rightFirst[own] = row;
-    count[own] = (count[own] as number) + 1;
-  }
-  return { count: left.partitions, left, right: { rows: rightRows, partition: found, count, first: rightFirst } };
+  const unlike = unlikeOnes(rightRows, groups, keys, check);
+  const sideOf = (rows: Int32Array, { group, ...rest }: HashGroups['left']) => ({ rows, partition: group, ...rest });
+  const partitions = {
+    count: groups.count,
+    left: sideOf(leftRows, groups.left),
+    right: sideOf(rightRows, groups.right),
+  };
+  return unlike.left.length === 0 && unlike.right.length === 0 ? partitions : toldApart(partitions, unlike, keys);
 }
 
 /** Each number is a partition. */
@@ -75,26 +64,20 @@ function byNumber(
   rightRows: Int32Array,
   { left, right, least, size }: NonNullable<ReturnType<typeof fewNumbers>>,
 ): Partitions {
-  const sideOf = (rows: Int32Array, values: Int32Array | Float64Array) => {
-    const partition = new Int32Array(rows.length);
+  const sideOf = (rows: Int32Array, values: Float64Array) => {
+    const partition = new Int32Array(values.length).fill(NONE);
     const count = new Int32Array(size);
     const first = new Int32Array(size).fill(NONE);
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i] as number;
       const own = (values[row] as number) - least;
-      partition[i] = own;
+      partition[row] = own;
       if (count[own] === 0) first[own] = row;
       count[own] = (count[own] as number) + 1;
     }
     return { rows, partition, count, first };
   };
   return { count: size, left: sideOf(leftRows, left), right: sideOf(rightRows, right) };
-}
-
-interface Hashes {
-  readonly hashes: Int32Array;
-  /** 1 for a row that can have no partner. */
-  readonly out: Uint8Array;
 }
 
 function hashed(rows: Int32Array, columns: readonly KeyColumn[], check: () => void): Hashes {
@@ -104,100 +87,96 @@ function hashed(rows: Int32Array, columns: readonly KeyColumn[], check: () => vo
     check();
     column.mix(rows, hashes, out);
   }
-  return { hashes, out };
+  return { rows, hashes, out };
 }
 
-function insertAll(
-  table: HashTable,
-  rows: Int32Array,
-  { hashes, out }: Hashes,
-  keys: readonly KeyColumn[],
-): PartitionedSide & { partitions: number } {
-  const partition = new Int32Array(rows.length);
-  const count = new Int32Array(rows.length);
-  const first = new Int32Array(rows.length);
-  let partitions = 0;
-  for (let i = 0; i < rows.length; i++) {
-    if (out[i] === 1) {
-      partition[i] = NONE;
-      continue;
+interface Unlike {
+  /** Rows. */
+  readonly left: readonly number[];
+  readonly right: readonly number[];
+}
+
+/** The rows whose keys are not those of the first left row of their group. */
+function unlikeOnes(
+  rightRows: Int32Array,
+  { left, right, later }: HashGroups,
+  keys: readonly Key[],
+  check: () => void,
+): Unlike {
+  const firsts = (rows: Int32Array, group: Int32Array) => {
+    const candidates = new Int32Array(rows.length);
+    for (let i = 0; i < rows.length; i++) {
+      const own = group[rows[i] as number] as number;
+      candidates[i] = own === NONE ? NONE : (left.first[own] as number);
     }
-    const row = rows[i] as number;
-    const hash = hashes[i] as number;
-    let own = table.first(hash);
-    while (own !== NONE && !allEqual(keys, row, keys, first[own] as number)) own = table.next(hash);
-    if (own === NONE) {
-      own = partitions++;
-      first[own] = row;
-      table.insert(hash, own);
-    }
-    partition[i] = own;
-    count[own] = (count[own] as number) + 1;
+    return candidates;
+  };
+  const [lefts, rights] = [firsts(later, left.group), firsts(rightRows, right.group)];
+  for (const key of keys) {
+    check();
+    key.left.verify(later, lefts, key.left);
+    check();
+    key.right.verify(rightRows, rights, key.left);
   }
-  return { rows, partition, count, first, partitions };
+  check();
+  return { left: unlikeOf(later, lefts), right: unlikeOf(rightRows, rights) };
+}
+
+function unlikeOf(rows: Int32Array, candidates: Int32Array): number[] {
+  const unlike: number[] = [];
+  for (let i = 0; i < rows.length; i++) if (candidates[i] === UNLIKE) unlike.push(rows[i] as number);
+  return unlike;
+}
+
+/** Gives the rows that only share the hash of their group partitions of their own. Of a million keys some hundred do. */
+function toldApart({ count: groups, left, right }: Partitions, unlike: Unlike, keys: readonly Key[]): Partitions {
+  const [leftKeys, rightKeys] = [keys.map((key) => key.left), keys.map((key) => key.right)];
+  /** By group: partitions beside the group's own, each with its first left row. */
+  const beside = new Map<number, { partition: number; row: number }[]>();
+  let count = groups;
+  for (const row of unlike.left) {
+    const group = left.partition[row] as number;
+    const others = beside.get(group) ?? [];
+    beside.set(group, others);
+    let own = others.find((other) => allEqual(leftKeys, row, leftKeys, other.row));
+    if (own === undefined) {
+      own = { partition: count++, row };
+      others.push(own);
+      left.first[own.partition] = row;
+    }
+    left.partition[row] = own.partition;
+    left.count[group] = (left.count[group] as number) - 1;
+    left.count[own.partition] = (left.count[own.partition] as number) + 1;
+  }
+  const withoutFirst = new Set<number>();
+  for (const row of unlike.right) {
+    const group = right.partition[row] as number;
+    const own = beside.get(group)?.find((other) => allEqual(rightKeys, row, leftKeys, other.row))?.partition ?? NONE;
+    right.partition[row] = own;
+    right.count[group] = (right.count[group] as number) - 1;
+    if (right.first[group] === row) withoutFirst.add(group);
+    if (own === NONE) continue;
+    if (right.count[own] === 0) right.first[own] = row;
+    right.count[own] = (right.count[own] as number) + 1;
+  }
+  findFirsts(right, withoutFirst);
+  return { count, left, right };
+}
+
+/** Finds the first rows of partitions whose first one was another's. */
+function findFirsts({ rows, partition, first }: PartitionedSide, partitions: ReadonlySet<number>): void {
+  for (const p of partitions) first[p] = NONE;
+  const missing = new Uint8Array(first.length);
+  for (const p of partitions) missing[p] = 1;
+  for (let i = 0; i < rows.length && partitions.size > 0; i++) {
+    const row = rows[i] as number;
+    const own = partition[row] as number;
+    if (own === NONE || missing[own] === 0) continue;
+    missing[own] = 0;
+    first[own] = row;
+  }
 }
 
 function allEqual(a: readonly KeyColumn[], rowA: number, b: readonly KeyColumn[], rowB: number): boolean {
-  for (let k = 0; k < a.length; k++) {
-    if (!(a[k] as KeyColumn).equals(rowA, b[k] as KeyColumn, rowB)) return false;
-  }
-  return true;
-}
-
-/** Hash → numbers, in one array of (number + 1, hash), at most half full. */
-class HashTable {
-  readonly #mask: number;
-  readonly #slots: Int32Array;
-  #slot = 0;
-
-  constructor(most: number) {
-    const slots = 2 ** Math.ceil(Math.log2(Math.max(2 * most, 2)));
-    this.#mask = slots - 1;
-    this.#slots = new Int32Array(2 * slots);
-  }
-
-  /** The first number that was inserted with this hash; `NONE` when there is none. */
-  first(hash: number): number {
-    this.#slot = (hash ^ (hash >>> 16)) & this.#mask;
-    return this.#find(hash);
-  }
-
-  /** The next one after the one found last. */
-  next(hash: number): number {
-    this.#slot = (this.#slot + 1) & this.#mask;
-    return this.#find(hash);
-  }
-
-  /** Inserts behind all numbers of this hash: at the end that `first` and `next` came to. */
-  insert(hash: number, number: number): void {
-    this.#slots[2 * this.#slot] = number + 1;
-    this.#slots[2 * this.#slot + 1] = hash;
-  }
-
-  /** `first` of each; `NONE` for those that can have no partner. */
-  findAll({ hashes, out }: Hashes): Int32Array {
-    const slots = this.#slots;
-    const mask = this.#mask;
-    const found = new Int32Array(hashes.length);
-    for (let i = 0; i < hashes.length; i++) {
-      const hash = hashes[i] as number;
-      let slot = (hash ^ (hash >>> 16)) & mask;
-      while (slots[2 * slot] !== 0 && slots[2 * slot + 1] !== hash) slot = (slot + 1) & mask;
-      found[i] = out[i] === 1 ? NONE : (slots[2 * slot] as number) - 1;
-    }
-    return found;
-  }
-
-  #find(hash: number): number {
-    const slots = this.#slots;
-    let slot = this.#slot;
-    for (;;) {
-      const found = slots[2 * slot] as number;
-      if (found === 0 || slots[2 * slot + 1] === hash) {
-        this.#slot = slot;
-        return found - 1;
-      }
-      slot = (slot + 1) & this.#mask;
-    }
-  }
+  return a.every((column, k) => column.equals(rowA, b[k] as KeyColumn, rowB));
 }

@@ -53,6 +53,7 @@ export class PartnerSearch {
   #latest = 0;
   #below = NOTHING;
   #above = NOTHING;
+  #forbidden: ReadonlySet<number> | undefined;
 
   constructor(
     left: Cells,
@@ -91,14 +92,16 @@ export class PartnerSearch {
    *
    * @param below the next open left cell on its lane, -1 at the end: amounts at or beyond it are nearer to that cell.
    * @param above likewise.
+   * @param forbidden right rows that it must not find; then it looks along the lanes only.
    */
-  find(cell: number, below: number, above: number): void {
+  find(cell: number, below: number, above: number, forbidden?: ReadonlySet<number>): void {
     this.partner = NOTHING;
     this.leftOutBelow = false;
     this.leftOutAbove = false;
     this.#cell = cell;
     this.#below = below;
     this.#above = above;
+    this.#forbidden = forbidden;
     this.#line = this.#left.lanes.line[this.#left.lane[cell] as number] as number;
     const { later, earlier } = this.#terms.days;
     const partition = Math.floor(this.#line / this.#span) * this.#span;
@@ -106,7 +109,7 @@ export class PartnerSearch {
     this.#latest = Math.min(this.#line + later.to, partition + this.#span - 1);
     const up = this.#openLanes.atOrAbove(this.#firstLaneFrom(this.#line + later.from));
     const down = this.#openLanes.atOrBelow(this.#firstLaneFrom(this.#line - earlier.from + 1) - 1);
-    if (this.#lanesInWindowAreMany(up, down) && this.#alongLevels(this.#lanesInWindow())) return;
+    if (!forbidden && this.#lanesInWindowAreMany(up, down) && this.#alongLevels(this.#lanesInWindow())) return;
     this.#alongLanes(up, down);
   }
 
@@ -162,10 +165,10 @@ export class PartnerSearch {
     const end = lanes.start[lane + 1] as number;
     const { high, low } = this.#left;
     const place = firstAmountFrom(this.#right, high[this.#cell] as number, low[this.#cell] as number, start, end);
-    const above = this.#openCells.atOrAbove(place);
-    if (above < end) this.#consider(above, days);
-    const below = this.#openCells.atOrBelow(place - 1);
-    if (below >= start) this.#consider(below, days);
+    let above = this.#openCells.atOrAbove(place);
+    while (above < end && !this.#consider(above, days)) above = this.#openCells.atOrAbove(above + 1);
+    let below = this.#openCells.atOrBelow(place - 1);
+    while (below >= start && !this.#consider(below, days)) below = this.#openCells.atOrBelow(below - 1);
   }
 
   /** Walks the levels outwards from the cell's amount; says whether it got to the end within so many steps. */
@@ -256,22 +259,25 @@ export class PartnerSearch {
     return this.#isWithinBounds(sample);
   }
 
-  #consider(partner: number, days: number): void {
+  /** Considers a cell; false when all of its rows are forbidden, so that the one behind it is next. */
+  #consider(partner: number, days: number): boolean {
+    const row = firstRow(this.#right, partner, this.#forbidden);
+    if (row === NOTHING) return false;
     this.candidates++;
     this.#measure(partner);
-    const row = firstRow(this.#right, partner);
     if (this.partner !== NOTHING) {
       const by = this.#byDifference() || days - this.days;
-      if (by > 0) return;
-      if (by === 0 && (this.#order.byRow[row] as number) >= (this.#order.byRow[this.row] as number)) return;
+      if (by > 0) return true;
+      if (by === 0 && (this.#order.byRow[row] as number) >= (this.#order.byRow[this.row] as number)) return true;
     }
-    if (!this.#satisfies(partner, days)) return;
-    if (!this.#isWithinBounds(partner)) return;
+    if (!this.#satisfies(partner, days)) return true;
+    if (!this.#isWithinBounds(partner)) return true;
     this.partner = partner;
     this.row = row;
     this.difference.high = this.#measured.high;
     this.difference.low = this.#measured.low;
     this.days = days;
+    return true;
   }
 
   /** Whether a cell's amount is on this side of the neighbours'; notes on which side it isn't. */

@@ -29,8 +29,9 @@ export class RowOrder {
   /** Ranks rows. @returns them in their order. */
   rank(rows: Int32Array): Int32Array {
     const { externalId } = this.#columns;
-    const sorted = rows.slice();
-    sortByText(sorted, 0, externalId, (a, b) => this.compare(a, b));
+    // Rows in the order of memory: most sides come in the order of their ids, and then that is all.
+    const sorted = rows.slice().sort();
+    if (!this.#isInOrder(sorted)) sortByText(sorted, 0, externalId, (a, b) => this.compare(a, b));
     let rank = 0;
     for (let i = 0; i < sorted.length; i++) {
       const row = sorted[i] as number;
@@ -39,6 +40,11 @@ export class RowOrder {
       this.byRow[row] = i;
     }
     return sorted;
+  }
+
+  #isInOrder(rows: Int32Array): boolean {
+    for (let i = 1; i < rows.length; i++) if (this.compare(rows[i - 1] as number, rows[i] as number) > 0) return false;
+    return true;
   }
 
   compare(a: number, b: number): number {

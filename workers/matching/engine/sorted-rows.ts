@@ -1,11 +1,12 @@
+import type { PartitionedRows } from './nearest.ts';
 import { radixSort, wordsOf } from './radix.ts';
 import type { Side } from './side.ts';
 
 /**
- * Rows of one side in lanes: by partition, day, currency and amount. Partition and day are one number, the place on a line on which
+ * Rows of one side and the lane of each: its partition, day and currency. Partition and day are one number, the place on a line on which
  * the partitions lie end to end.
  */
-export interface SortedRows {
+export interface LaneRows {
   readonly size: number;
   readonly rows: Int32Array;
   /** Per place: partition × span + day. */
@@ -15,7 +16,11 @@ export interface SortedRows {
   /** Per place: the amount (see `Amounts`). */
   readonly high: Float64Array;
   readonly low: Float64Array;
+  readonly wide: boolean;
 }
+
+/** By line, currency and amount. */
+export type SortedRows = LaneRows;
 
 /** How days lie on the line. */
 export interface Line {
@@ -37,69 +42,67 @@ export function lineOf(sides: readonly { side: Side; rows: Int32Array }[]): Line
   return { firstDay, span: lastDay - firstDay + 1 };
 }
 
-/** @param oneCurrency whether all rows of a partition have the same currency. */
-export function sortedRows(
-  side: Side,
-  rows: Int32Array,
-  partition: Int32Array,
-  line: Line,
-  oneCurrency: boolean,
-): SortedRows {
-  const size = rows.length;
+/**
+ * @param rows of the side, each in the partition along it.
+ * @param oneCurrency whether all rows of a partition have the same currency.
+ */
+export function laneRows(side: Side, { rows, partition }: PartitionedRows, line: Line, oneCurrency: boolean): LaneRows {
   const { amounts, day } = side;
-  const places = new Float64Array(size);
-  const lows = new Float64Array(size);
-  for (let i = 0; i < size; i++) {
+  const { wide } = amounts;
+  const result = emptyRows(rows.length, wide);
+  result.rows.set(rows);
+  for (let i = 0; i < rows.length; i++) {
     const row = rows[i] as number;
-    places[i] = (partition[i] as number) * line.span + ((day[row] as number) - line.firstDay);
-    lows[i] = amounts.low[row] as number;
+    result.line[i] = (partition[i] as number) * line.span + ((day[row] as number) - line.firstDay);
+    result.low[i] = amounts.low[row] as number;
+    if (wide) result.high[i] = amounts.high[row] as number;
+    if (!oneCurrency) result.currency[i] = side.currency[row] as number;
   }
-  const words = wordsOf(lows);
-  if (amounts.wide) words.push(...wordsOf(Float64Array.from(rows, (row) => amounts.high[row] as number)));
-  if (!oneCurrency) words.push(new Uint32Array(rows.map((row) => side.currency[row] as number)));
-  words.push(...wordsOf(places));
-  const order = radixSort(words, size);
-  const sorted = {
-    size,
-    rows: new Int32Array(size),
-    line: new Float64Array(size),
-    currency: new Int32Array(size),
-    high: new Float64Array(size),
-    low: new Float64Array(size),
-  };
-  for (let place = 0; place < size; place++) {
-    const i = order[place] as number;
-    const row = rows[i] as number;
-    sorted.rows[place] = row;
-    sorted.line[place] = places[i] as number;
-    sorted.low[place] = lows[i] as number;
-    if (!oneCurrency) sorted.currency[place] = side.currency[row] as number;
-    if (amounts.wide) sorted.high[place] = amounts.high[row] as number;
-  }
-  return sorted;
+  return result;
 }
 
-/** The rows that are not among the taken places, still sorted. */
-export function without(sorted: SortedRows, taken: Uint8Array): SortedRows {
+/** Whether a row has to be looked at by itself. */
+export type IsAlone = (row: number) => boolean;
+
+/** @param isAlone which rows come last of those that are equal in all. */
+export function sortedRows(given: LaneRows, isAlone?: IsAlone): SortedRows {
+  const words = wordsOf(given.low);
+  if (isAlone) words.unshift(Uint32Array.from(given.rows, (row) => (isAlone(row) ? 1 : 0)));
+  if (given.wide) words.push(...wordsOf(given.high));
+  words.push(new Uint32Array(given.currency), ...wordsOf(given.line));
+  return chosen(given, radixSort(words, given.size), given.size);
+}
+
+/** The rows that are not among the taken places, in their order. */
+export function without(given: LaneRows, taken: Uint8Array): LaneRows {
+  const places = new Int32Array(given.size);
   let size = 0;
-  for (let place = 0; place < sorted.size; place++) if (taken[place] === 0) size++;
-  const rest = {
+  for (let place = 0; place < given.size; place++) if (taken[place] === 0) places[size++] = place;
+  return chosen(given, places, size);
+}
+
+function chosen(given: LaneRows, places: Int32Array, size: number): LaneRows {
+  const { wide } = given;
+  const result = emptyRows(size, wide);
+  for (let i = 0; i < size; i++) {
+    const place = places[i] as number;
+    result.rows[i] = given.rows[place] as number;
+    result.line[i] = given.line[place] as number;
+    result.currency[i] = given.currency[place] as number;
+    result.low[i] = given.low[place] as number;
+    if (wide) result.high[i] = given.high[place] as number;
+  }
+  return result;
+}
+
+function emptyRows(size: number, wide: boolean): LaneRows {
+  return {
     size,
     rows: new Int32Array(size),
     line: new Float64Array(size),
     currency: new Int32Array(size),
     high: new Float64Array(size),
     low: new Float64Array(size),
+    wide,
   };
-  let at = 0;
-  for (let place = 0; place < sorted.size; place++) {
-    if (taken[place] === 1) continue;
-    rest.rows[at] = sorted.rows[place] as number;
-    rest.line[at] = sorted.line[place] as number;
-    rest.currency[at] = sorted.currency[place] as number;
-    rest.high[at] = sorted.high[place] as number;
-    rest.low[at] = sorted.low[place] as number;
-    at++;
-  }
-  return rest;
 }

@@ -90,6 +90,13 @@ export interface MatchInput {
   readonly right: Columns | PackedColumns;
   /** In any order; they run by priority, equal priorities in the order given. */
   readonly rules: readonly Rule[];
+  /**
+   * Pairs of rows that must not come together, in two columns: somebody said so. One to one, `left[i]` and `right[i]` are never paired: a pair is
+   * taken when neither of its two has a nearer open partner that is not forbidden, and when a rule is done, no two open records that are not
+   * forbidden still satisfy it. Of wholes and parts, no group has both: what is forbidden with one of a group's wholes is not among
+   * the parts that are added up. Meant to be few: each costs its row a slower search.
+   */
+  readonly forbidden?: { readonly left: Int32Array; readonly right: Int32Array } | undefined;
   /** Looked at every few thousand steps; when it is aborted, the run throws its reason. */
   readonly signal?: Cancellation | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -149,8 +156,10 @@ export interface NearMiss {
   readonly rule: number;
   /** What kept the two apart: bits of `APART`. */
   readonly apart: number;
-  /** How near it came, for comparing only: bits in `apart`, amount difference in two words, days, place in its side's order. */
-  readonly distance: readonly number[];
+  /** How far the amounts are apart, in two words (see `Amounts`). */
+  readonly difference: { readonly high: number; readonly low: number };
+  /** UTC days between the two. */
+  readonly days: number;
 }
 
 export interface Explanation {

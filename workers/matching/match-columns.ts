@@ -1,28 +1,53 @@
+import type { ContextDefinition } from '@matcher/shared/jobs/contracts/context.ts';
 import { allocate } from './engine/allocate.ts';
 import { explainOpen } from './engine/explain.ts';
 import { matchOneToOne } from './engine/match.ts';
-import { packed } from './engine/pack.ts';
-import type { Columns, Explanation, Finding, MatchInput } from './engine/types.ts';
-import type { EngineTask, PlainColumns } from './engine-pool.ts';
+import type { Explanation, Finding, MatchInput } from './engine/types.ts';
 import { type Found, type FoundMembers, OPEN_REASONS, type OpenRows } from './found.ts';
+import type { OpenTransactions } from './read-open.ts';
+import type { RunWatch } from './run-watch.ts';
 
-/** Runs in a worker thread: the engine over columns that were copied here. */
-export default function run({ type, left, right, rules }: EngineTask): Found {
-  const input = { left: packed(withFields(left)), right: packed(withFields(right)), rules };
-  return type === '1:1' ? pairsOf(input) : groupsOf(input, type === 'N:M');
+/** What a run found, and how long (ms) the search for it and for the reasons of the rest took. */
+export interface Matched {
+  readonly found: Found;
+  readonly matching: number;
+  readonly explaining: number;
 }
 
-function withFields({ fields, ...columns }: PlainColumns): Columns {
-  return { ...columns, field: (name) => fields.get(name) ?? new Array<null>(columns.size).fill(null) };
+/**
+ * Runs the engine in the calling thread.
+ *
+ * @throws the reason of the watch's cancellation.
+ */
+export function matchColumns(
+  type: ContextDefinition['type'],
+  { left, right }: OpenTransactions,
+  { rules, forbidden }: Pick<MatchInput, 'rules' | 'forbidden'>,
+  watch: RunWatch,
+): Matched {
+  watch.begin('matching', null);
+  const input: MatchInput = {
+    left: left.columns,
+    right: right.columns,
+    rules,
+    forbidden,
+    signal: watch.cancellation,
+    onProgress: ({ pairs }) => watch.at(pairs),
+  };
+  return type === '1:1' ? pairsOf(input, watch) : groupsOf(input, type === 'N:M');
 }
 
 /** Of a `1:1` context. A pair is a group with one member on each side. */
-function pairsOf(input: MatchInput): Found {
+function pairsOf(input: MatchInput, watch: RunWatch): Matched {
+  const started = performance.now();
   const output = matchOneToOne(input);
   const { left, right, ...pairs } = output.pairs;
-  const start = Int32Array.from({ length: pairs.size + 1 }, (_, group) => group);
+  const matched = performance.now();
+  watch.begin('explaining', null);
   const explained = explainOpen(input, output);
-  return {
+  const start = new Int32Array(pairs.size + 1);
+  for (let group = 0; group <= pairs.size; group++) start[group] = group;
+  const found = {
     groups: {
       ...pairs,
       left: { start, rows: left, amounts: undefined },
@@ -31,11 +56,14 @@ function pairsOf(input: MatchInput): Found {
     open: { left: explainedRows(explained.left), right: explainedRows(explained.right) },
     rules: output.rules,
   };
+  return { found, matching: matched - started, explaining: performance.now() - matched };
 }
 
-function groupsOf(input: MatchInput, manyWholes: boolean): Found {
+function groupsOf(input: MatchInput, manyWholes: boolean): Matched {
+  const started = performance.now();
   const { groups, findings, rules } = allocate(input, manyWholes);
-  return {
+  const matched = performance.now();
+  const found = {
     groups,
     open: {
       left: rowsWithFindings(input.left.size, groups.left, findings.left),
@@ -43,6 +71,7 @@ function groupsOf(input: MatchInput, manyWholes: boolean): Found {
     },
     rules,
   };
+  return { found, matching: matched - started, explaining: performance.now() - matched };
 }
 
 function explainedRows(explanations: readonly Explanation[]): OpenRows {
@@ -65,7 +94,8 @@ function explainedRows(explanations: readonly Explanation[]): OpenRows {
 function rowsWithFindings(size: number, members: FoundMembers, findings: ReadonlyMap<number, Finding>): OpenRows {
   const isTaken = new Uint8Array(size);
   for (const row of members.rows) isTaken[row] = 1;
-  const rows = Int32Array.from({ length: size }, (_, row) => row).filter((row) => isTaken[row] === 0);
+  const rows = new Int32Array(size - members.rows.length);
+  for (let row = 0, at = 0; row < size; row++) if (isTaken[row] === 0) rows[at++] = row;
   const none = new Int32Array(0);
   return {
     rows,
