@@ -12,13 +12,14 @@ const atOnce = 2;
 const most = 100;
 
 /**
- * Answers many small questions with few statements: what is asked while others are being answered is answered together, as soon as these are. A single
- * question is never kept waiting for company, so that it costs no latency where there is no load.
+ * Answers many small questions with few statements: what is asked in the same turn of the event loop is answered together, and so is what is asked while others
+ * are being answered, as soon as these are. A single question is never kept waiting for company, so that it costs no latency where there is no load.
  */
 export class Batcher<I, O> {
   readonly #answer: (inputs: readonly I[]) => Promise<readonly O[]>;
   #asked: Asked<I, O>[] = [];
   #running = 0;
+  #begun = false;
 
   /** @param answer gives one output for each input, in their order. */
   constructor(answer: (inputs: readonly I[]) => Promise<readonly O[]>) {
@@ -29,6 +30,16 @@ export class Batcher<I, O> {
   ask(input: I): Promise<O> {
     return new Promise((resolve, reject) => {
       this.#asked.push({ input, resolve, reject });
+      this.#begin();
+    });
+  }
+
+  /** At the end of this turn: who got their answers or their slots together asks the next together. */
+  #begin(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    setImmediate(() => {
+      this.#begun = false;
       this.#go();
     });
   }
@@ -39,8 +50,9 @@ export class Batcher<I, O> {
     this.#running++;
     void this.#settle(batch).finally(() => {
       this.#running--;
-      this.#go();
+      this.#begin();
     });
+    this.#go();
   }
 
   async #settle(batch: readonly Asked<I, O>[]): Promise<void> {

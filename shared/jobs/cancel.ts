@@ -8,7 +8,7 @@ import { outboxRow } from './outbox.ts';
 export type CancelOutcome =
   /** No worker has begun it: none will, and its record will say `CANCELLED` when its message is taken. */
   | { found: 'NOT_STARTED' }
-  /** It waited for its next attempt: its record is `CANCELLED` now, and its event is on its way. */
+  /** Nobody was at it, since it waited for its next attempt or its process had died: its record is `CANCELLED` now, and its event is in the outbox. */
   | { found: 'WAITING' }
   /** A worker is at it, which hears of the request within about a second and ends the job, unless it is done before. */
   | { found: 'RUNNING'; worker: string | null }
@@ -34,7 +34,7 @@ export async function requestCancel(
          ON CONFLICT DO NOTHING),
        cancelled AS (
          UPDATE jobs SET state = 'CANCELLED', fence = fence + 1, lease_until = NULL, finished_at = now()
-          WHERE id = $1 AND state = 'WAITING' RETURNING type, attempt)
+          WHERE id = $1 AND (state = 'WAITING' OR (state = 'RUNNING' AND lease_until < now())) RETURNING type, attempt)
        INSERT INTO outbox (event_id, event_type, body)
        SELECT $2::uuid, $3, $4::jsonb || jsonb_build_object('jobType', type, 'attempt', attempt) FROM cancelled
        RETURNING 1`,

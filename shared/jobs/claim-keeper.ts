@@ -33,7 +33,6 @@ export const leaseLost = () =>
  * (`LEASE_LOST`), the job is cancelled (`JOB_CANCELLED`), it has taken too long (`JOB_DEADLINE_EXCEEDED`), or the process must stop.
  */
 export class ClaimKeeper {
-  readonly signal: AbortSignal;
   readonly #db: TenantDatabase;
   readonly #claim: Claim;
   readonly #options: KeeperOptions;
@@ -50,14 +49,23 @@ export class ClaimKeeper {
     this.#db = db;
     this.#claim = claim;
     this.#options = options;
-    this.signal = AbortSignal.any([this.#end.signal, options.ending]);
+    if (options.ending.aborted) this.#mustStop();
+    else options.ending.addEventListener('abort', this.#mustStop, { once: true });
     this.#looksPerRenewal = (options.leaseSec * 1000) / renewalsPerLease / lookInterval;
     this.#timer = setInterval(() => this.#tick(), lookInterval);
   }
 
+  get signal(): AbortSignal {
+    return this.#end.signal;
+  }
+
   stop(): void {
     clearInterval(this.#timer);
+    this.#options.ending.removeEventListener('abort', this.#mustStop);
   }
+
+  /** In place of AbortSignal.any: whatever a handler leaves on this job's signal would stay with the process's for as long as that lives. */
+  readonly #mustStop = () => this.#end.abort(this.#options.ending.reason);
 
   #tick(): void {
     this.#looks++;

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Channel, ConsumeMessage } from 'amqplib';
 import { errorCode, errorMessage, MatcherError, remedyFor } from '../errors.ts';
@@ -6,6 +7,7 @@ import type { Metrics } from '../observability/metrics.ts';
 import { overBroken } from '../postgres/over-broken.ts';
 import { buryMessage, delayMessage } from '../rabbitmq/settle.ts';
 import type { VhostConnection } from '../rabbitmq/vhost-connection.ts';
+import type { IdempotencyKeys } from '../redis/idempotency-keys.ts';
 import { pokeSchedules } from '../schedules/poke.ts';
 import type { TenantId } from '../tenancy/tenant-id.ts';
 import { type LeasedScope, leaseScope, type ScopeParts } from '../tenancy/tenant-scope.ts';
@@ -26,6 +28,7 @@ export interface DeliveryParts extends ScopeParts {
   /** Shares of the slots, by tenant id or slug; others have 1. */
   weights: ReadonlyMap<string, number>;
   definitions: readonly AnyJobDefinition[];
+  keys: IdempotencyKeys;
   run: Pick<RunOptions, 'leaseSec' | 'keyHours' | 'maxAttempts' | 'patienceHours' | 'deadlines'> & {
     /** Names the process in the jobs' records. */
     worker: string;
@@ -67,7 +70,9 @@ export class DeliveryWork {
   constructor(parts: DeliveryParts, context: DeliveryContext) {
     this.#parts = parts;
     this.#context = context;
-    this.#batches = { claims: claimBatches(parts.run.leaseSec, parts.run.worker), ends: endBatches() };
+    // Of its own, also among those of this process and of one that had its number before.
+    const worker = `${parts.run.worker}.${randomBytes(3).toString('hex')}`;
+    this.#batches = { claims: claimBatches(parts.run.leaseSec, worker), ends: endBatches() };
     this.#weight = parts.weights.get(context.tenantId) ?? 1;
     this.#outbox = new OutboxSender({
       drain: () => this.#drain(),
@@ -183,13 +188,18 @@ export class DeliveryWork {
 
   async #work(type: JobType, job: JobMessage, slot: JobSlot, long: () => Promise<void>): Promise<Fate> {
     const { tenantId, draining, ending } = this.#context;
-    const { pools, run } = this.#parts;
+    const { pools, run, keys } = this.#parts;
     const definition = this.#parts.definitions.find((one) => one.type === type) as AnyJobDefinition;
     // Whoever waits for a place among the pools waits for others; whoever has one, for its own database.
     const opening = () => pools.tenants().includes(tenantId);
     const { scope, release } = await slot.giveWhileSilent(this.#scope(job.id), opening);
     try {
-      const fate = await runJob(definition, job, scope, { ...run, ...this.#batches, slot, draining, ending, long });
+      const { idempotencyKey } = job;
+      const key = idempotencyKey === null ? undefined : { type, idempotencyKey };
+      const keyHolder = async () => key && (await keys.holder(scope.redis, key));
+      const options = { ...run, ...this.#batches, keyHolder, slot, draining, ending, long };
+      const fate = await runJob(definition, job, scope, options);
+      if (key && fate.kind === 'settled' && fate.outcome === 'done') void keys.remember(scope.redis, key, job.id);
       if (fate.kind === 'later' && fate.heldFence !== undefined) this.#letDown();
       else this.#database.failures = 0;
       // What it says to the world has been committed.

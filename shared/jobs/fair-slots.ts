@@ -30,12 +30,16 @@ interface Party {
   turn: number;
 }
 
+/** How long (ms) others may wait for the end of one tenant's turn. */
+const longestTurn = 50;
+
 /** How often (ms) it is looked whose patience is at its end. */
 const lookInterval = 500;
 
 /**
  * The job slots of a process. Where several tenants wait they get them in turn, by their weights (start-time fair queueing, Goyal et al. 1996); within a
- * tenant, first come first served. A turn is a few slots, not one: jobs of one tenant that are at work together are claimed and ended together.
+ * tenant, first come first served. A turn is a few slots, not one, where these come free quickly: jobs of one tenant that are at work together are claimed and
+ * ended together.
  */
 export class FairSlots {
   readonly total: number;
@@ -48,6 +52,8 @@ export class FairSlots {
   /** Whose turn it is, and how many slots it still has in it. */
   #current: Party | undefined;
   #left = 0;
+  /** When (monotonic, ms) the turn is over, however many slots are left in it. */
+  #turnEnds = 0;
   readonly #turnLength: number;
   #looking: NodeJS.Timeout | undefined;
   /** Somebody wants to be alone: nobody else begins. */
@@ -125,13 +131,15 @@ export class FairSlots {
     };
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, waitMs);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    const abort = () => resolve();
+    signal.addEventListener('abort', abort, { once: true });
     this.#leaves = () => {
       if (this.#used <= 1) resolve();
     };
     this.#leaves();
     await promise;
     clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
     if (this.#used <= 1 && !signal.aborted) return open;
     open();
     signal.throwIfAborted();
@@ -182,13 +190,17 @@ export class FairSlots {
 
   #next(): Party | undefined {
     const wants = (party: Party) => party.waiting.length > 0 && this.#canServe(party);
-    if (this.#current && this.#left > 0 && wants(this.#current)) return this.#current;
+    const now = performance.now();
+    if (this.#current && this.#left > 0 && now < this.#turnEnds && wants(this.#current)) return this.#current;
     let next: Party | undefined;
     for (const party of this.#parties.values()) {
       if (wants(party) && (!next || party.turn < next.turn)) next = party;
     }
+    // Nobody can be served now: the turn goes on with the next slot that comes free.
+    if (!next) return undefined;
     this.#current = next;
     this.#left = this.#turnLength;
+    this.#turnEnds = now + longestTurn;
     return next;
   }
 

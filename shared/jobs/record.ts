@@ -34,6 +34,8 @@ export interface ClaimOptions {
   claims: Batcher<ClaimAsked, Claim | undefined>;
   /** How long (hours) another job's idempotency key makes this one its duplicate. */
   keyHours: number;
+  /** The id of the job that succeeded with the message's idempotency key, as far as that is known without the database. */
+  keyHolder(message: JobMessage): Promise<string | undefined>;
 }
 
 /** Events of jobs that are not done. */
@@ -57,6 +59,11 @@ export async function claimJob(
   announce: Announcements,
 ): Promise<ClaimOutcome> {
   const { claims } = options;
+  const holder = message.idempotencyKey === null ? undefined : await options.keyHolder(message);
+  if (holder !== undefined && holder !== message.id) {
+    if (await recordRepeated(db, message, holder, options.keyHours, announce.duplicate(holder)))
+      return { kind: 'finished', state: 'DUPLICATE' };
+  }
   let claim: Claim | undefined;
   try {
     claim = await claims.ask({ db, message });
@@ -95,12 +102,17 @@ export interface ClaimAsked {
   message: JobMessage;
 }
 
-/** @returns how jobs of one tenant are claimed: several in one statement where several come at once. `undefined` is a job that can't be claimed now. */
+/**
+ * How jobs of one tenant are claimed: several in one statement where several come at once. `undefined` is a job that can't be claimed now.
+ *
+ * @param worker names who claims, and nobody else ever: who claims what it has on record already has not heard the answer of before. It must not be at work on
+ *   what it claims.
+ */
 export function claimBatches(leaseSec: number, worker: string): Batcher<ClaimAsked, Claim | undefined> {
   return new Batcher(async (asked) => {
     const messages = asked.map(({ message }) => message);
     const column = (of: (message: JobMessage) => unknown) => messages.map(of);
-    // A claim that its own holder could not give back is neither a death nor another attempt: it comes with the fence of then, less one.
+    // A claim that its own holder could not give back, or never heard of, is neither a death nor another attempt. The first comes with the fence of then, less one.
     const rows = await (asked[0] as ClaimAsked).db.query<ClaimRow>(
       `WITH quick AS MATERIALIZED (SELECT ${unflushed})
        INSERT INTO jobs AS job (id, type, body, body_sha256, idempotency_key, state, attempt, fence, lease_until, worker, started_at)
@@ -110,13 +122,13 @@ export function claimBatches(leaseSec: number, worker: string): Batcher<ClaimAsk
         ORDER BY id
        ON CONFLICT (id) DO UPDATE SET state = 'RUNNING', fence = job.fence + 1, lease_until = excluded.lease_until,
               worker = excluded.worker, started_at = now(),
-              attempt = job.attempt + CASE WHEN job.state = 'RUNNING' AND job.fence = excluded.fence - 1 THEN 0 ELSE 1 END,
-              deaths = job.deaths + CASE WHEN job.state = 'RUNNING' AND job.fence <> excluded.fence - 1 THEN 1 ELSE 0 END,
-              error = CASE WHEN job.state = 'RUNNING' AND job.fence <> excluded.fence - 1 THEN jsonb_build_object('code', 'PROCESS_DIED',
+              attempt = job.attempt + CASE WHEN job.state = 'RUNNING' AND ${own} THEN 0 ELSE 1 END,
+              deaths = job.deaths + CASE WHEN job.state = 'RUNNING' AND NOT ${own} THEN 1 ELSE 0 END,
+              error = CASE WHEN job.state = 'RUNNING' AND NOT ${own} THEN jsonb_build_object('code', 'PROCESS_DIED',
                       'message', concat('The process ', job.worker, ' ended or fell silent while it worked on the job, at attempt ', job.attempt),
                       'hint', NULL) ELSE job.error END
         WHERE job.type = excluded.type AND job.body_sha256 = excluded.body_sha256
-          AND (job.state = 'WAITING' OR (job.state = 'RUNNING' AND (job.lease_until < now() OR job.fence = excluded.fence - 1)))
+          AND (job.state = 'WAITING' OR (job.state = 'RUNNING' AND (job.lease_until < now() OR ${own})))
        RETURNING id, attempt, fence, deaths, error, (extract(epoch FROM now() - created_at) / 3600)::float AS hours`,
       [
         column(({ id }) => id),
@@ -133,6 +145,9 @@ export function claimBatches(leaseSec: number, worker: string): Batcher<ClaimAsk
     return messages.map(({ id }) => claims.get(id));
   });
 }
+
+/** Whether the claim on record is of whoever claims now. Never null: a record of old may have no worker. */
+const own = `(job.fence = excluded.fence - 1 OR job.worker IS NOT DISTINCT FROM excluded.worker)`;
 
 type ClaimRow = Omit<Claim, 'jobId' | 'lastError'> & { id: string; error: Failure | null };
 
@@ -172,6 +187,42 @@ async function recordDuplicate(
     ],
   );
   return true;
+}
+
+/**
+ * Another job is remembered elsewhere to have succeeded with the message's idempotency key: this one is on record as its duplicate, unless the database knows
+ * better about either of them.
+ *
+ * @returns whether it is a duplicate.
+ */
+async function recordRepeated(
+  db: TenantDatabase,
+  message: JobMessage,
+  original: string,
+  keyHours: number,
+  event: OutboxRow,
+): Promise<boolean> {
+  const rows = await db.query(
+    `WITH duplicate AS (
+       INSERT INTO jobs (id, type, body, body_sha256, state, duplicate_of, finished_at)
+       SELECT $1, $2, $3::jsonb, $4::bytea, 'DUPLICATE', $5, now()
+        WHERE NOT EXISTS (SELECT 1 FROM job_cancellations WHERE job_id = $1)
+          AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = $5 AND (type <> $2 OR idempotency_key IS DISTINCT FROM $6
+                                                                OR created_at < now() - make_interval(hours => $7)))
+       ON CONFLICT (id) DO NOTHING RETURNING 1)
+     INSERT INTO outbox (event_id, event_type, body) SELECT $8::uuid, $9, $10::jsonb FROM duplicate RETURNING 1`,
+    [
+      message.id,
+      message.type,
+      JSON.stringify(message.sent),
+      message.bodySha256,
+      original,
+      message.idempotencyKey,
+      keyHours,
+      ...values(event),
+    ],
+  );
+  return rows.length === 1;
 }
 
 /** @returns false when a process has it, which hears of the cancellation by itself. */

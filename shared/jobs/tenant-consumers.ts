@@ -1,4 +1,5 @@
 import { errorMessage, type MatcherError } from '../errors.ts';
+import { IdempotencyKeys } from '../redis/idempotency-keys.ts';
 import type { TenantDirectory } from '../tenancy/directory.ts';
 import type { FleetShare } from '../tenancy/fleet-share.ts';
 import type { Configured } from '../tenancy/refresh.ts';
@@ -13,7 +14,7 @@ const deafRest = 60_000;
 /** Tenants that help is called for at the same time; where more have too much to do, there is nobody left who could help. */
 const busyAtMost = 20;
 
-export interface ConsumersParts extends Omit<ConsumerParts, 'isAlone'> {
+export interface ConsumersParts extends Omit<ConsumerParts, 'isAlone' | 'keys'> {
   /** Called when the process can do nothing for anybody any more. */
   deaf(error: MatcherError): void;
 }
@@ -28,6 +29,7 @@ export class TenantConsumers implements Configured {
   readonly #consumers = new Map<TenantId, TenantConsumer>();
   /** What is under way for a tenant; the next change waits for it. */
   readonly #changes = new Map<TenantId, Promise<void>>();
+  readonly #keys: IdempotencyKeys;
   readonly #drainMs: number;
   readonly #share: FleetShare | undefined;
   /** Those consumed though they are not this process's, and since when (monotonic, ms) nothing of theirs is in hand. */
@@ -46,6 +48,7 @@ export class TenantConsumers implements Configured {
   constructor(parts: ConsumersParts, directory: TenantDirectory, drainMs: number, share?: FleetShare) {
     this.#parts = parts;
     this.#directory = directory;
+    this.#keys = new IdempotencyKeys(parts.run.keyHours, parts.log);
     this.#drainMs = drainMs;
     this.#share = share;
     directory.on('added', (tenantId) => this.#change(tenantId, this.#settled));
@@ -203,7 +206,7 @@ export class TenantConsumers implements Configured {
     const consumer = this.#consumers.get(tenantId);
     if (wanted && !consumer) {
       const configRefused = (code: string) => this.#directory.refuse(tenantId, code);
-      const parts = { ...this.#parts, isAlone: () => this.#share?.isAlone ?? true };
+      const parts = { ...this.#parts, keys: this.#keys, isAlone: () => this.#share?.isAlone ?? true };
       const deaf = (error: MatcherError) => this.#giveUp(tenantId, error);
       const started = new TenantConsumer(tenantId, parts, { newcomer, configRefused, deaf });
       this.#consumers.set(tenantId, started);

@@ -7,6 +7,7 @@ import { createTenantSource } from '@matcher/shared/tenancy/tenant-source.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { loadPairs, simpleContext } from '../support/contexts.ts';
 import { startFleet, type TestFleet, type TestTenant, until } from '../support/fleet.ts';
+import { startManagerProxy } from '../support/manager-proxy.ts';
 import { matcher } from '../support/matcher.ts';
 import { openVhost } from '../support/tenant-manager.ts';
 
@@ -162,6 +163,58 @@ describe('cancel', () => {
     expect(await json('cancel', id)).toEqual({ status: 0, jobId: id, found: 'WAITING' });
     expect(await tenant.client.read(id)).toMatchObject({ state: 'CANCELLED', attempt: 2 });
     expect(await json('cancel', id)).toMatchObject({ status: 0, found: 'ENDED', state: 'CANCELLED' });
+  });
+
+  test('one whose process died ends at once, and not when its message comes', async () => {
+    const id = await record('RUNNING', { attempt: 1, fence: 7, lease_until: 'yesterday', worker: 'matching@gone:1' });
+    expect(await json('cancel', id)).toEqual({ status: 0, jobId: id, found: 'WAITING' });
+    const [job] = await tenant.query('SELECT state, fence, lease_until FROM jobs WHERE id = $1', [id]);
+    // Should it be alive after all, it can't commit any more.
+    expect(job).toEqual({ state: 'CANCELLED', fence: '8', lease_until: null });
+  });
+
+  test('the event of one that ends at once is sent at once; with the broker away, the job is cancelled all the same', async () => {
+    const other = await startFleet({ workers: 0 });
+    const manager = await startManagerProxy(other.manager.address);
+    try {
+      useFleet(other);
+      vi.stubEnv('MULTI_TENANT_URL', manager.address);
+      const { id, config, client, query } = await other.tenant();
+      // The first one makes the tables.
+      await matcher(['cancel', randomUUID(), '--tenant', id]);
+      const connection = await openVhost(config.rabbitmq);
+      const channel = await connection.createChannel();
+      const { queue } = await channel.assertQueue('', { exclusive: true });
+      await channel.bindQueue(queue, eventsExchange, '#');
+      const waiting = async () => {
+        const job = randomUUID();
+        await query(
+          `INSERT INTO jobs (id, type, body, body_sha256, state) VALUES ($1, 'matching.run', '{}', '', 'WAITING')`,
+          [job],
+        );
+        return job;
+      };
+      const events = async () => {
+        const message = await until(async () => (await channel.get(queue, { noAck: true })) || undefined);
+        return JSON.parse(message.content.toString());
+      };
+      const first = await waiting();
+      expect(await matcher(['cancel', first, '--tenant', id])).toMatchObject({ status: 0 });
+      expect(await events()).toMatchObject({ eventType: 'job.cancelled', jobId: first });
+      const followed = await waiting();
+      expect(await matcher(['cancel', followed, '--tenant', id, '--wait'])).toMatchObject({ status: 0 });
+      expect(await events()).toMatchObject({ eventType: 'job.cancelled', jobId: followed });
+
+      manager.detours.set(id, { rabbitmqPort: 1 });
+      const unsent = await waiting();
+      expect(await matcher(['cancel', unsent, '--tenant', id])).toMatchObject({ status: 0 });
+      expect(await client.read(unsent)).toMatchObject({ state: 'CANCELLED' });
+      expect(await query('SELECT event_type FROM outbox')).toEqual([{ event_type: 'job.cancelled' }]);
+      await connection.close();
+    } finally {
+      await other.close();
+      await manager.close();
+    }
   });
 
   test('one that nobody has begun is not done when its message comes; and both are told of by an event', async () => {

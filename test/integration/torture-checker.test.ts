@@ -141,6 +141,29 @@ test('a job that nobody published, one that failed, one that still runs, and one
   ]);
 });
 
+test('a scheduled run that nothing fired, that came too early, or that was not done once is found', async () => {
+  const fired = (id: string) => [
+    `INSERT INTO jobs (id, type, body, body_sha256, state) SELECT '${id}', type, body, body_sha256, 'SUCCEEDED' FROM jobs WHERE id = 'ten01-matching-1'`,
+    `INSERT INTO match_runs (job_id, context_id, mode, statistics) SELECT '${id}', context_id, mode, '{"matched": 0}' FROM match_runs`,
+  ];
+  const once = 'schedule:bank:2026-01-01T00:01:00Z';
+  const unsaid = 'has succeeded, and 0 events with ids of their own say so';
+  expect(await damaged(...fired(once))).toEqual([`ten01 ${once} ${unsaid}`]);
+  const [record = ''] = fired(once);
+  expect(await damaged(record)).toContain(`ten01 ${once} has left 0 matching.run results in place of 1`);
+  for (const again of ['schedule:bank:2026-01-01T00:01:00.000Z', 'schedule:bank:2026-01-01T00:01:30Z']) {
+    expect(await damaged(...fired(once), ...fired(again).slice(0, 1))).toContain(
+      `ten01 ${again} is of no firing of its schedule`,
+    );
+  }
+  const other = 'schedule:cards:2026-01-01T00:01:00Z';
+  expect(await damaged(...fired(other))).toContain(`ten01 ${other} was fired, and cards has no schedule`);
+  const early = 'schedule:bank:2099-01-01T00:01:00Z';
+  expect(await damaged(...fired(early))).toContainEqual(
+    expect.stringMatching(`${early} was begun \\d.* s before it was due`),
+  );
+});
+
 test('effects that happened twice, or not at all, are found', async () => {
   expect(await damaged('UPDATE contexts SET revision = revision + 1')).toEqual([
     'ten01 - context bank has revision 2, and 1 jobs applied it',

@@ -3,8 +3,8 @@ import type { PlanOptions } from './plan.ts';
 
 export const help = `Usage: npm run torture -- [--minutes M] [--seed N] [options]
 
-Publishes jobs of all types for many tenants while workers, servers, connections, credentials and
-publishers are struck, as a plan says that is drawn from the seed. Then it waits until the fleet has
+Publishes jobs of all types for many tenants, and lets schedules fire, while workers, schedulers,
+servers, connections, credentials and publishers are struck, as a plan says that is drawn from the seed. Then it waits until the fleet has
 come to rest, and compares what was confirmed to publishers with what is in databases, bucket and
 event queues. Exit status 1 when anything is lost, twice or foreign.
 
@@ -20,8 +20,8 @@ event queues. Exit status 1 when anything is lost, twice or foreign.
   --json           prints a report as JSON to standard output; progress goes to standard error
   --help
 
-Its PostgreSQL and RabbitMQ are its own; Redis and storage are those whose addresses are in the
-environment, else private ones. Ctrl-C ends it, and leaves nothing running.
+Its PostgreSQL, RabbitMQ and Redis are its own; the storage is the one whose address is in the
+environment, else a private one. Ctrl-C ends it, and leaves nothing running.
 `;
 
 export interface CommandLine extends PlanOptions {

@@ -1,6 +1,6 @@
 import { Draw } from './draw.ts';
 import { planSchedule, type ScheduledStrike, type Strike, workerKinds } from './schedule.ts';
-import { type PlannedJob, planWork, tenantName } from './work.ts';
+import { contexts, isScheduled, type PlannedJob, planWork, tenantName } from './work.ts';
 
 export interface PlanOptions {
   seed: number;
@@ -24,11 +24,15 @@ export interface Plan {
   tenants: PlannedTenant[];
   /** Names of the worker processes: `ingest.1` and so on. */
   workers: string[];
+  /** Names of the scheduler processes. */
+  schedulers: string[];
   /** MULTI_TENANT_MAX_TENANT_POOLS of the workers. */
   maxPools: number;
   jobs: PlannedJob[];
   strikes: ScheduledStrike[];
 }
+
+const schedulers = ['scheduler.1', 'scheduler.2'];
 
 export function makePlan(options: PlanOptions): Plan {
   const { seed, minutes, tenants, publishers } = options;
@@ -40,6 +44,7 @@ export function makePlan(options: PlanOptions): Plan {
   return {
     options,
     workers,
+    schedulers,
     tenants: Array.from({ length: tenants }, (_, index) => ({
       name: tenantName(index),
       isolation: draw.chance(0.25) ? 'schema' : 'isolated',
@@ -47,7 +52,13 @@ export function makePlan(options: PlanOptions): Plan {
     // Room for all, or for so few that tenants take turns.
     maxPools: draw.chance(0.5) ? 100 : Math.max(4, Math.ceil(tenants * 0.6)),
     jobs: planWork(new Draw(seed, 'work'), { ...options, seconds }),
-    strikes: planSchedule(new Draw(seed, 'strikes'), { tenants, workers: workers.length, publishers, seconds }),
+    strikes: planSchedule(new Draw(seed, 'strikes'), {
+      tenants,
+      workers: workers.length,
+      schedulers: schedulers.length,
+      publishers,
+      seconds,
+    }),
   };
 }
 
@@ -56,9 +67,11 @@ export function describePlan(plan: Plan): string[] {
   const { options, tenants, workers, jobs, strikes, maxPools } = plan;
   const byType = Object.entries(Object.groupBy(jobs, ({ type }) => type)).map(([type, all]) => `${all.length} ${type}`);
   const schemas = tenants.filter(({ isolation }) => isolation === 'schema').map(({ name }) => name);
+  const scheduled = tenants.filter(({ name }) => contexts.some((context) => isScheduled(name, context)));
   return [
     `seed ${options.seed}: ${options.minutes} minutes, ${tenants.length} tenants, ${workers.length} workers with ${maxPools} pools, ${options.publishers} publishers`,
     `tenants with a schema in a shared database: ${schemas.join(' ') || 'none'}`,
+    `tenants with a context that is matched every minute: ${scheduled.map(({ name }) => name).join(' ')}`,
     `jobs: ${jobs.length} (${byType.join(', ')}), ${jobs.filter(({ twice }) => twice).length} of them published twice`,
     ...strikes.map((strike) => `  ${clock(strike.at)}  ${describeStrike(strike, plan)}`),
   ];
@@ -70,12 +83,12 @@ export function clock(ms: number): string {
   return `${String(Math.floor(seconds / 60)).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`;
 }
 
-export function describeStrike(strike: Strike, { tenants, workers }: Plan): string {
+export function describeStrike(strike: Strike, { tenants, workers, schedulers }: Plan): string {
   const names = (indexes: readonly number[]) =>
     indexes.length === tenants.length ? 'all tenants' : indexes.map((index) => tenants[index]?.name).join(' ');
   const s = (ms: number) => `${ms / 1000} s`;
   const whose = (network: string, indexes: readonly number[]) =>
-    network === 'storage' ? 'storage' : `${network} of ${names(indexes)}`;
+    network === 'storage' || network === 'redis' ? network : `${network} of ${names(indexes)}`;
   switch (strike.kind) {
     case 'kill-worker':
       return `kill ${workers[strike.worker]}, new after ${s(strike.pause)}`;
@@ -85,6 +98,12 @@ export function describeStrike(strike: Strike, { tenants, workers }: Plan): stri
       return `restart PostgreSQL (${strike.how}), away for ${s(strike.pause)}`;
     case 'broker-kill':
       return `kill RabbitMQ, away for ${s(strike.pause)}`;
+    case 'redis-restart':
+      return `kill Redis, away for ${s(strike.pause)}, its memory ${strike.memory}`;
+    case 'kill-scheduler':
+      return `kill ${schedulers[strike.scheduler]}, new after ${s(strike.pause)}`;
+    case 'restart-scheduler':
+      return `restart ${schedulers[strike.scheduler]}`;
     case 'cut':
       return `cut (${strike.how}) ${whose(strike.network, strike.tenants)}`;
     case 'swallow':

@@ -25,6 +25,8 @@ export interface Report {
     succeeded: Record<string, number>;
   };
   strikes: Record<string, number>;
+  /** Of the succeeded ones, how many were begun by a schedule. */
+  fired: number;
   events: number;
   /** Sent again, with the same id. */
   eventsAgain: number;
@@ -83,6 +85,7 @@ export function makeReport({ plan, ledger, tenants, verdict, strikes, rest, logs
     strikes: Object.fromEntries(
       Object.entries(Object.groupBy(strikes, ({ strike }) => strike.kind)).map(([kind, all]) => [kind, all.length]),
     ),
+    fired: verdict.fired,
     events: verdict.events,
     eventsAgain: verdict.eventsAgain,
     claimedAgain: sum(records.map(({ fence }) => Math.max(0, fence - 1))),
@@ -132,6 +135,7 @@ export function describeReport(report: Report): string[] {
     ['jobs', `${jobs.given} of ${jobs.planned} planned and ${jobs.around} around them, ${jobs.confirmed} confirmed`],
     ['', `${jobs.abandoned} left behind by dead publishers, ${jobs.abandonedDone} of them done`],
     ['succeeded', list(jobs.succeeded)],
+    ['fired', `${report.fired} matching.run by schedules`],
     ['struck', list(strikes)],
     ['claimed again', `${report.claimedAgain}; ${report.attemptsCharged} attempts charged`],
     [

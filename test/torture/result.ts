@@ -5,7 +5,7 @@ import { openDatabase } from './database.ts';
 import type { Ledger } from './ledger.ts';
 import type { Stage, StageTenant } from './stage.ts';
 import { listBucket } from './storage.ts';
-import { type FilePart, isPair, recordsOf } from './work.ts';
+import { contexts, type FilePart, isPair, isScheduled, recordsOf } from './work.ts';
 
 /** What the checker compares: what was published, and what is there. */
 
@@ -13,6 +13,7 @@ export function expectationOf({ id, name }: Pick<StageTenant, 'id' | 'name'>, le
   return {
     id,
     name,
+    schedules: contexts.filter((context) => isScheduled(name, context)),
     jobs: ledger.ofTenant(name).map(({ job, confirmed }) => ({
       id: job.id,
       type: job.type,

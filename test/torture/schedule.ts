@@ -4,16 +4,19 @@ import type { Draw } from './draw.ts';
 
 export const workerKinds = ['ingest', 'matching', 'export'] as const;
 
-export type Network = 'postgres' | 'rabbitmq' | 'storage';
+export type Network = 'postgres' | 'rabbitmq' | 'storage' | 'redis';
 export type Hole = 'swallow' | 'swallow-requests' | 'swallow-answers';
 export type CrashMoment = 'after publishing' | 'after the confirm' | 'at any moment';
 
-/** Durations in milliseconds; tenants by index; workers and publishers by index among all of them. */
+/** Durations in milliseconds; tenants by index; workers, schedulers and publishers by index among all of them. */
 export type Strike =
   | { kind: 'kill-worker'; worker: number; pause: number }
   | { kind: 'rolling-restart' }
   | { kind: 'postgres-restart'; how: 'fast' | 'immediate'; pause: number }
   | { kind: 'broker-kill'; pause: number }
+  | { kind: 'redis-restart'; memory: 'kept' | 'lost'; pause: number }
+  | { kind: 'kill-scheduler'; scheduler: number; pause: number }
+  | { kind: 'restart-scheduler'; scheduler: number }
   | { kind: 'cut'; network: Network; how: 'end' | 'reset'; tenants: readonly number[] }
   | { kind: 'swallow'; network: Network; hole: Hole; tenants: readonly number[]; time: number; cutAfter: number }
   | { kind: 'refuse'; network: Network; tenants: readonly number[]; time: number }
@@ -34,10 +37,13 @@ const round: StrikeKind[] = Object.entries({
   rotate: 3,
   swallow: 2,
   'postgres-restart': 2,
+  'redis-restart': 2,
+  'kill-scheduler': 2,
   hold: 2,
   'broker-kill': 1,
   refuse: 1,
   'rolling-restart': 1,
+  'restart-scheduler': 1,
   'manager-away': 1,
   'manager-kill': 1,
 } satisfies Record<StrikeKind, number>).flatMap(([kind, count]) => Array<StrikeKind>(count).fill(kind as StrikeKind));
@@ -45,6 +51,7 @@ const round: StrikeKind[] = Object.entries({
 export interface ScheduleOptions {
   tenants: number;
   workers: number;
+  schedulers: number;
   publishers: number;
   seconds: number;
 }
@@ -63,7 +70,7 @@ export function planSchedule(draw: Draw, options: ScheduleOptions): ScheduledStr
   return strikes;
 }
 
-function strikeOf(draw: Draw, kind: StrikeKind, { tenants, workers, publishers }: ScheduleOptions): Strike {
+function strikeOf(draw: Draw, kind: StrikeKind, { tenants, workers, schedulers, publishers }: ScheduleOptions): Strike {
   const seconds = (min: number, max: number) => draw.integer(min * 10, max * 10) * 100;
   const tenant = () => draw.integer(0, tenants - 1);
   const several = () => {
@@ -74,7 +81,7 @@ function strikeOf(draw: Draw, kind: StrikeKind, { tenants, workers, publishers }
       .slice(0, size)
       .sort((a, b) => a - b);
   };
-  const network = () => draw.pick<Network>(['postgres', 'postgres', 'rabbitmq', 'rabbitmq', 'storage']);
+  const network = () => draw.pick<Network>(['postgres', 'postgres', 'rabbitmq', 'rabbitmq', 'storage', 'redis']);
   switch (kind) {
     case 'kill-worker':
       return { kind, worker: draw.integer(0, workers - 1), pause: seconds(0, 2) };
@@ -82,6 +89,12 @@ function strikeOf(draw: Draw, kind: StrikeKind, { tenants, workers, publishers }
       return { kind, how: draw.pick(['fast', 'immediate']), pause: seconds(0, 4) };
     case 'broker-kill':
       return { kind, pause: seconds(0, 4) };
+    case 'redis-restart':
+      return { kind, memory: draw.pick(['kept', 'lost']), pause: seconds(0, 4) };
+    case 'kill-scheduler':
+      return { kind, scheduler: draw.integer(0, schedulers - 1), pause: seconds(0, 2) };
+    case 'restart-scheduler':
+      return { kind, scheduler: draw.integer(0, schedulers - 1) };
     case 'cut':
       return { kind, network: network(), how: draw.pick(['end', 'reset']), tenants: several() };
     case 'swallow': {

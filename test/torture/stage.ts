@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { S3Client } from '@aws-sdk/client-s3';
+import { splitHostPort } from '../../workers/local/services/environment.ts';
 import { type Services, startServices } from '../../workers/local/services/start.ts';
 import { type ManagerProxy, startManagerProxy } from '../support/manager-proxy.ts';
 import { type OwnBroker, startOwnBroker } from '../support/own-broker.ts';
 import { type OwnPostgres, startOwnPostgres } from '../support/own-postgres.ts';
+import { type OwnRedis, startOwnRedis } from '../support/own-redis.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { type Connections, Manager } from './manager.ts';
 import type { Plan, PlannedTenant } from './plan.ts';
@@ -11,16 +13,18 @@ import { FleetProcess } from './processes.ts';
 import type { Network } from './schedule.ts';
 import { createBucket, openStorage, removeBucket } from './storage.ts';
 
-/** Everything that is struck: servers, the ways to them, Tenant Manager and workers. */
+/** Everything that is struck: servers, the ways to them, Tenant Manager, workers and schedulers. */
 export interface Stage {
   postgres: OwnPostgres;
   broker: OwnBroker;
+  redis: OwnRedis;
   manager: Manager;
   managerProxy: ManagerProxy;
   managerProcess: FleetProcess;
   workers: FleetProcess[];
+  schedulers: FleetProcess[];
   tenants: StageTenant[];
-  /** The ways that lead to a tenant's server, or to the storage of all. */
+  /** The ways that lead to a tenant's server, or to the storage or the Redis of all. */
   ways(network: Network, tenants: readonly number[]): TcpProxy[];
   /** Straight to the storage. */
   s3: S3Client;
@@ -57,6 +61,7 @@ const impatience = {
   MULTI_TENANT_CIRCUIT_BREAKER_TIMEOUT_SEC: '5',
   MULTI_TENANT_TIMEOUT: '5',
   DRAIN_TIMEOUT_SEC: '10',
+  MAINTENANCE_INTERVAL_SEC: '30',
 };
 
 /** @throws what any of it throws, when all of it is gone again. */
@@ -78,8 +83,11 @@ export async function startStage(plan: Plan, options: StageOptions): Promise<Sta
     say('starting PostgreSQL, RabbitMQ, Redis and storage');
     const postgres = kept(await startOwnPostgres(), (it) => it.close());
     const broker = kept(await startOwnBroker(), (it) => it.close());
-    const own = { ...process.env, ...postgres.environment, ...broker.environment };
+    const redis = kept(await startOwnRedis(), (it) => it.close());
+    const own = { ...process.env, ...postgres.environment, ...broker.environment, ...redis.environment };
     const services: Services = kept(await startServices({ environment: own, log: say, signal }), (it) => it.stop());
+    const [redisHost, redisPort] = splitHostPort(redis.environment.REDIS_HOST ?? '');
+    const toRedis = kept(await startTcpProxy(redisHost, Number(redisPort)), (it) => it.close());
     const bucket = `torture-${randomBytes(6).toString('hex')}`;
     const s3 = openStorage(services.environment);
     await createBucket(s3, bucket);
@@ -90,6 +98,9 @@ export async function startStage(plan: Plan, options: StageOptions): Promise<Sta
     const environment: Record<string, string> = {
       ...services.environment,
       ...impatience,
+      REDIS_HOST: `127.0.0.1:${toRedis.port}`,
+      MULTI_TENANT_REDIS_HOST: '127.0.0.1',
+      MULTI_TENANT_REDIS_PORT: String(toRedis.port),
       OBJECT_STORAGE_BUCKET: bucket,
       SERVER_ADDRESS: '127.0.0.1:0',
       MULTI_TENANT_ENABLED: 'true',
@@ -140,23 +151,32 @@ export async function startStage(plan: Plan, options: StageOptions): Promise<Sta
     environment.OBJECT_STORAGE_ENDPOINT = `http://127.0.0.1:${storage.port}`;
     environment.MULTI_TENANT_URL = managerProxy.address;
 
-    const workers = plan.workers.map((name) => {
-      const [kind] = name.split('.');
-      const script = `workers/${kind}/main.ts`;
-      const up = '"msg":"started"';
-      return new FleetProcess({ name, script, environment, logs, up, onUntold: (how) => onUntold(name, how) });
-    });
-    kept(workers, (all) => Promise.all(all.map((worker) => worker.close())));
+    const processes = (names: readonly string[]) => {
+      const all = names.map((name) => {
+        const [kind] = name.split('.');
+        const script = `workers/${kind}/main.ts`;
+        const up = '"msg":"started"';
+        return new FleetProcess({ name, script, environment, logs, up, onUntold: (how) => onUntold(name, how) });
+      });
+      return kept(all, (started) => Promise.all(started.map((one) => one.close())));
+    };
+    const [workers, schedulers] = [processes(plan.workers), processes(plan.schedulers)];
     return {
       postgres,
       broker,
+      redis,
       manager,
       managerProxy,
       managerProcess,
       workers,
+      schedulers,
       tenants,
       ways: (network, indexes) =>
-        network === 'storage' ? [storage] : indexes.flatMap((index) => serverOf[network].get(index) ?? []),
+        network === 'storage'
+          ? [storage]
+          : network === 'redis'
+            ? [toRedis]
+            : indexes.flatMap((index) => serverOf[network].get(index) ?? []),
       s3,
       bucket,
       environment,

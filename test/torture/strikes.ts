@@ -19,6 +19,9 @@ const lanes: Record<StrikeKind, string> = {
   'rolling-restart': 'workers',
   'postgres-restart': 'postgres',
   'broker-kill': 'broker',
+  'redis-restart': 'redis',
+  'kill-scheduler': 'schedulers',
+  'restart-scheduler': 'schedulers',
   cut: 'cuts',
   swallow: 'holes',
   refuse: 'holes',
@@ -78,7 +81,8 @@ export class Strikes {
   }
 
   async #strike(strike: Strike, over: AbortSignal): Promise<void> {
-    const { workers, postgres, broker, manager, managerProxy, managerProcess, tenants, ways } = this.#stage;
+    const { workers, schedulers, postgres, broker, redis, manager, managerProxy, managerProcess, tenants, ways } =
+      this.#stage;
     switch (strike.kind) {
       case 'kill-worker': {
         const worker = workers[strike.worker];
@@ -102,6 +106,23 @@ export class Strikes {
         await broker.down();
         await pause(strike.pause, over);
         return await broker.up();
+      case 'redis-restart':
+        await redis.down(strike.memory);
+        await pause(strike.pause, over);
+        return await redis.up();
+      case 'kill-scheduler': {
+        const scheduler = schedulers[strike.scheduler];
+        await scheduler?.kill();
+        await pause(strike.pause, over);
+        scheduler?.start();
+        return;
+      }
+      case 'restart-scheduler': {
+        const scheduler = schedulers[strike.scheduler];
+        await scheduler?.stop();
+        scheduler?.start();
+        return await scheduler?.up();
+      }
       case 'cut':
         for (const way of ways(strike.network, strike.tenants)) way.cut(strike.how);
         return;

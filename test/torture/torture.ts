@@ -13,7 +13,7 @@ import { makeReport, type Report } from './report.ts';
 import { bucketOf, expectationOf, stateOf } from './result.ts';
 import { startStage } from './stage.ts';
 import { pause, Strikes } from './strikes.ts';
-import { atRest, endedJobs } from './watch.ts';
+import { atRest, endedJobs, unfired } from './watch.ts';
 import { contextJob, contexts, exportJob, matchingJob, type PlannedJob, tenantNames } from './work.ts';
 
 export interface TortureOptions extends PlanOptions {
@@ -63,25 +63,31 @@ export async function torture(options: TortureOptions): Promise<Report> {
     });
     closing.push(() => publishers.close());
     await Promise.all(stage.tenants.map(({ connections }) => recordEvents(connections.rabbitmq)));
-    say('starting workers and publishers');
-    for (const worker of stage.workers) worker.start();
-    await Promise.all([publishers.start(), ...stage.workers.map((worker) => worker.up())]);
+    say('starting workers, schedulers and publishers');
+    const fleet = [...stage.workers, ...stage.schedulers];
+    for (const one of fleet) one.start();
+    await Promise.all([publishers.start(), ...fleet.map((one) => one.up())]);
 
-    /** Publishes what depends on nothing else, and waits until the fleet is at rest or its time is over. */
+    const timeLimit = (seconds: number) => AbortSignal.any([signal, AbortSignal.timeout(seconds * 1000)]);
+    /** Publishes what depends on nothing else, and waits until the fleet is at rest or its time is over. Returns whether it is at rest. */
     const wave = async (jobs: PlannedJob[], seconds: number) => {
       for (const job of jobs) publishers.give(job);
-      const over = AbortSignal.any([signal, AbortSignal.timeout(seconds * 1000)]);
+      const over = timeLimit(seconds);
       await publishers.idle(over);
       await atRest(stage, ledger, over);
       signal.throwIfAborted();
+      return !over.aborted;
     };
     const everywhere = (make: (tenant: string, context: string) => PlannedJob) =>
       stage.tenants.flatMap(({ name }) => contexts.map((context) => make(name, context)));
 
-    await wave(
+    const ready = await wave(
       everywhere((tenant, context) => contextJob(tenant, context, `${tenant}-setup-${context}`)),
       options.rest,
     );
+    // Without contexts every job fails, and tells nothing.
+    if (!ready)
+      throw new Error(`the contexts were not applied in ${options.rest} s, before anything was struck: ${logs}`);
 
     say('it begins');
     const began = Date.now();
@@ -104,11 +110,16 @@ export async function torture(options: TortureOptions): Promise<Report> {
     signal.throwIfAborted();
 
     say('nothing strikes any more; the fleet comes to rest');
-    for (const one of [stage.managerProcess, ...stage.workers]) one.start();
+    for (const one of [stage.managerProcess, ...fleet]) one.start();
     const calm = Date.now();
     await wave([], options.rest);
     const rest = (Date.now() - calm) / 1000;
-    say(`everything published has come to its end in ${rest.toFixed(1)} s; matching and exporting once more`);
+    say(`everything published has come to its end in ${rest.toFixed(1)} s`);
+    // A run of less than a minute may have no firing.
+    const silent = options.minutes < 1 ? [] : await unfired(stage, calm, timeLimit(options.rest));
+    signal.throwIfAborted();
+    await Promise.all(stage.schedulers.map((scheduler) => scheduler.stop()));
+    say('matching and exporting once more');
     await wave(
       everywhere((tenant, context) => matchingJob(tenant, context, `${tenant}-final-matching-${context}`)),
       options.rest,
@@ -128,6 +139,7 @@ export async function torture(options: TortureOptions): Promise<Report> {
     const verdict = await check(tenants, await bucketOf(stage), tenantNames);
     verdict.findings.push(
       ...untold,
+      ...silent.map(({ name }) => ({ tenant: name, what: `its schedule has not fired in ${options.rest} s of calm` })),
       ...strikes.problems.map((what) => ({ tenant: '-', what })),
       ...[...ledger.entries.values()].flatMap(({ job, refused }) =>
         refused === undefined ? [] : [{ tenant: job.tenant, job: job.id, what: `its publisher gave up: ${refused}` }],

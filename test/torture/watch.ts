@@ -3,6 +3,7 @@ import { ask } from './database.ts';
 import type { Ledger } from './ledger.ts';
 import type { Stage, StageTenant } from './stage.ts';
 import { pause } from './strikes.ts';
+import { contexts, isScheduled } from './work.ts';
 
 /** Looks into the databases while the fleet works. */
 
@@ -49,6 +50,23 @@ async function isAtRest(stage: Stage, tenant: StageTenant, ledger: Ledger): Prom
     // The server is not there yet, or nobody has made the tables.
     return false;
   }
+}
+
+/** Waits until every scheduled context has had a firing since a moment (ms since 1970). Returns those that had none when the signal was aborted. */
+export async function unfired(stage: Stage, since: number, signal: AbortSignal): Promise<StageTenant[]> {
+  const scheduled = ({ name }: StageTenant) => contexts.filter((context) => isScheduled(name, context));
+  let left = stage.tenants.filter((tenant) => scheduled(tenant).length > 0);
+  while (left.length > 0 && !signal.aborted) {
+    const silent: StageTenant[] = [];
+    for (const tenant of left) {
+      const sql = `SELECT DISTINCT split_part(id, ':', 2) FROM jobs WHERE starts_with(id, 'schedule:') AND created_at >= to_timestamp(${since / 1000})`;
+      const fired = await ask(stage, tenant, sql).catch(() => []);
+      if (fired.length < scheduled(tenant).length) silent.push(tenant);
+    }
+    left = silent;
+    if (left.length > 0) await pause(1000, signal);
+  }
+  return left;
 }
 
 async function inTurn(stage: Stage, sql: string) {

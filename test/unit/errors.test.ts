@@ -43,6 +43,17 @@ test.each(['40001', '40P01', '53100', '57014'])('what may go well the next time 
   expect(remedyFor(postgres(code))).toBe('transient');
 });
 
+test.each([
+  'Connection terminated unexpectedly',
+  'Client has encountered a connection error and is not queryable',
+  'Query read timeout',
+  'timeout expired',
+  'timeout exceeded when trying to connect',
+])('what PostgreSQL’s driver says in words about a server that is away (%s) charges its jobs no attempt', (words) => {
+  expect(remedyFor(new Error(words))).toBe('not-now');
+  expect(remedyFor(new Error(`the handler said: ${words}`))).toBe('transient');
+});
+
 test('our own errors say what is to be done; a bug is not tried again', () => {
   expect(remedyFor(new MatcherError('ANY', 'text', { remedy: 'not-now' }))).toBe('not-now');
   expect(remedyFor(new MatcherError('ANY', 'text'))).toBe('permanent');

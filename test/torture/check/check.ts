@@ -1,5 +1,6 @@
 import { checkMatches, checkTransactions } from './data.ts';
 import { checkExports, checkObjects } from './exports.ts';
+import { firedJobs } from './firings.ts';
 import { checkContexts, checkEvents, checkRecords, checkRest } from './jobs.ts';
 import type { Bucket, ExpectedTenant, Finding, TenantState } from './state.ts';
 
@@ -18,6 +19,8 @@ export interface Verdict {
   /** Distinct events, and those that came again with the same id. */
   events: number;
   eventsAgain: number;
+  /** Runs that were begun by a schedule. */
+  fired: number;
   /** Objects of attempts that did not come to their end. */
   leftovers: number;
 }
@@ -25,13 +28,17 @@ export interface Verdict {
 /** @param names finds the names of all tenants in a text. */
 export async function check(tenants: readonly CheckedTenant[], bucket: Bucket, names: RegExp): Promise<Verdict> {
   const [objectFindings, leftovers] = checkObjects(tenants, bucket);
-  const verdict: Verdict = { findings: objectFindings, events: 0, eventsAgain: 0, leftovers };
-  for (const { expected, state } of tenants) {
+  const verdict: Verdict = { findings: objectFindings, events: 0, eventsAgain: 0, fired: 0, leftovers };
+  for (const { expected: published, state } of tenants) {
+    const [fired, firingFindings] = firedJobs(published, state);
+    const expected = { ...published, jobs: [...published.jobs, ...fired] };
+    verdict.fired += fired.length;
     const foreign = (text: string) => text.match(names)?.find((name) => name !== expected.name);
     const [eventFindings, { events, again }] = checkEvents(expected, state);
     verdict.events += events;
     verdict.eventsAgain += again;
     verdict.findings.push(
+      ...firingFindings,
       ...checkRecords(expected, state),
       ...checkContexts(expected, state),
       ...eventFindings,

@@ -107,4 +107,6 @@ export interface ExpectedTenant {
   /** In every id, reference and key that is its own. */
   name: string;
   jobs: readonly Published[];
+  /** Contexts that are matched at every full minute, by jobs that no publisher knows of. */
+  schedules: readonly string[];
 }

@@ -1,7 +1,8 @@
+import { getEventListeners } from 'node:events';
 import { FairSlots } from '@matcher/shared/jobs/fair-slots.ts';
 import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 
 const { signal } = new AbortController();
 const user = (id: string, weight = 1) => ({ tenantId: id as TenantId, weight });
@@ -34,6 +35,29 @@ describe('slots', () => {
       release = all.flatMap((releases) => releases.splice(0))[0] as () => void;
     }
     expect(served).toEqual(['a', 'b', 'busy', 'a', 'busy', 'busy']);
+  });
+
+  test('go to one tenant a few times in a row where they come free quickly, and else one by one', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    try {
+      for (const [ms, order] of [
+        [1, 'aabbaabb'],
+        [60, 'abababab'],
+      ] as const) {
+        const slots = new FairSlots({ total: 4, perTenant: 4 });
+        const held = await Promise.all([1, 2, 3, 4].map(() => slots.acquire(user('busy'), signal)));
+        const served: string[] = [];
+        const all = [queue(slots, served, 'a', 10), queue(slots, served, 'b', 10)];
+        for (let i = 0; i < order.length; i++) {
+          (held.shift() ?? all.find((releases) => releases.length > 0)?.shift())?.();
+          await settled();
+          vi.advanceTimersByTime(ms);
+        }
+        expect(served.join('')).toBe(order);
+      }
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test('go by weight where several wait', async () => {
@@ -127,6 +151,16 @@ describe('alone', () => {
     queue(slots, served, 'next', 1);
     await settled();
     expect(served).toEqual(['next']);
+  });
+
+  test('leaves nothing on its signal, however it ends', async () => {
+    const slots = new FairSlots({ total: 2, perTenant: 2 });
+    const { signal } = new AbortController();
+    await slots.acquire(user('suspect'), signal);
+    (await slots.alone(60_000, signal))?.();
+    await slots.acquire(user('other'), signal);
+    expect(await slots.alone(1, signal)).toBeUndefined();
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 });
 
