@@ -1,5 +1,5 @@
 import type { TenantObjects } from '../objects/tenant-objects.ts';
-import type { Transaction } from '../postgres/tenant-database.ts';
+import type { Transaction } from '../postgres/transaction.ts';
 import type { TenantScope } from '../tenancy/tenant-scope.ts';
 import type { JobBody } from './contracts/bodies.ts';
 import type { Progress } from './contracts/events.ts';
@@ -32,13 +32,13 @@ export interface Outcome<T extends JobType> {
  * A completion that keeps a processor busy or moves much data: it runs in a worker thread, with a connection of its own there, so that leases, heartbeats
  * and other tenants' jobs go on meanwhile.
  */
-export interface ThreadedCompletion {
+export interface ThreadedCompletion<T extends JobType> {
   /** Its module, whose default export is a `ThreadedWork`. */
   readonly thread: URL;
   /** What it needs to know. A copy of it is what arrives. */
   readonly task: unknown;
   /** Called with the job's result when that is committed. */
-  done?(result: unknown): void;
+  done?(result: JobResult<T>): void;
 }
 
 /** As a `Completion`, in a worker thread. */
@@ -61,7 +61,7 @@ export interface WorkControl {
 /** One kind of job. `run` prepares, and leaves everything that others could see to the completion that it returns. */
 export interface JobDefinition<T extends JobType> {
   readonly type: T;
-  run(job: Job<T>, scope: TenantScope): Promise<Completion<T> | ThreadedCompletion | Outcome<T>>;
+  run(job: Job<T>, scope: TenantScope): Promise<Completion<T> | ThreadedCompletion<T> | Outcome<T>>;
 }
 
 /** A definition among others, whatever its type. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { unflushed } from '../postgres/session-state.ts';
-import type { TenantDatabase, Transaction } from '../postgres/tenant-database.ts';
+import type { TenantDatabase } from '../postgres/tenant-database.ts';
+import type { Transaction } from '../postgres/transaction.ts';
 import { publishConfirmed } from '../rabbitmq/publish.ts';
 import { eventsExchange } from '../rabbitmq/topology.ts';
 import type { VhostConnection } from '../rabbitmq/vhost-connection.ts';

@@ -5,6 +5,8 @@ import type { SeatConnection } from '../postgres/seat.ts';
 import { cancelGrace } from '../postgres/tenant-database.ts';
 import type { ForThread, ThreadStorage } from '../tenancy/tenant-scope.ts';
 import type { Progress } from './contracts/events.ts';
+import type { JobType } from './contracts/job-types.ts';
+import type { JobResult } from './contracts/results.ts';
 import type { ThreadedCompletion } from './definition.ts';
 import type { EndAsked } from './record.ts';
 
@@ -58,9 +60,9 @@ let threads: Piscina | undefined;
  * @throws the signal's reason when it is aborted; the thread is ended when it does not end the work by itself soon. `LEASE_LOST`, and what the work throws,
  *   as a MatcherError.
  */
-export async function completeInThread(
+export async function completeInThread<T extends JobType>(
   { seat: takeSeat, storage }: ForThread,
-  { thread, task, done }: ThreadedCompletion,
+  { thread, task, done }: ThreadedCompletion<T>,
   options: WorkOptions,
 ): Promise<void> {
   const { signal } = options;
@@ -108,7 +110,7 @@ export async function completeInThread(
       .run(given, { transferList: [port2], signal: kill.signal })
       .catch((error) => Promise.reject(threadEnded(error)));
     if (outcome.ended) {
-      done?.(ended);
+      done?.(ended as JobResult<T>);
       return;
     }
     if (outcome.failure.refused) seat.refused(outcome.failure);
@@ -133,7 +135,7 @@ function errorOf({ code, message, hint, remedy, stack }: ThreadFailure): Matcher
 /** The thread is gone, with its connection: it ran out of memory, say. The process goes on. */
 function threadEnded(cause: unknown): MatcherError {
   return new MatcherError('THREAD_ENDED', `The worker thread ended: ${errorMessage(cause)}`, {
-    hint: 'If it ran out of memory, give the process more, or match less at a time.',
+    hint: 'If it ran out of memory, give the process more, or give it less to do at a time.',
     remedy: 'transient',
     cause,
   });

@@ -13,6 +13,7 @@ import type { FromThread, ThreadFailure, ThreadOutcome, ThreadTask, ToThread } f
 
 /** Runs in a worker thread: one job's work, in a transaction of its own connection. */
 
+/** For what else that client does: the seat counts already, and hears of refusals from the work's outcome. */
 const Connection = countedClient(
   async () => () => {},
   () => {},

@@ -48,17 +48,23 @@ export interface TenantObjects {
 /** What the keys of all objects of a tenant begin with in multi-tenant mode. */
 export const objectPrefix = (tenantId: TenantId): string => `${tenantId}/`;
 
+const storageVariables = [
+  'OBJECT_STORAGE_ENDPOINT',
+  'OBJECT_STORAGE_REGION',
+  'OBJECT_STORAGE_BUCKET',
+  'OBJECT_STORAGE_ACCESS_KEY_ID',
+  'OBJECT_STORAGE_SECRET_ACCESS_KEY',
+  'OBJECT_STORAGE_USE_PATH_STYLE',
+  'EXPORT_PRESIGN_EXPIRY_SEC',
+] as const satisfies readonly (keyof Settings)[];
+
 /** Where the storage is and who asks it. */
-export type StorageSettings = Pick<
-  Settings,
-  | 'OBJECT_STORAGE_ENDPOINT'
-  | 'OBJECT_STORAGE_REGION'
-  | 'OBJECT_STORAGE_BUCKET'
-  | 'OBJECT_STORAGE_ACCESS_KEY_ID'
-  | 'OBJECT_STORAGE_SECRET_ACCESS_KEY'
-  | 'OBJECT_STORAGE_USE_PATH_STYLE'
-  | 'EXPORT_PRESIGN_EXPIRY_SEC'
->;
+export type StorageSettings = Pick<Settings, (typeof storageVariables)[number]>;
+
+/** These alone, for whoever must not get the others. */
+export function storageSettings(settings: Settings): StorageSettings {
+  return Object.fromEntries(storageVariables.map((name) => [name, settings[name]])) as StorageSettings;
+}
 
 /** How long (ms) the storage may take to accept a connection, and how long it may be silent on one. */
 const patience = { connect: 5000, silence: 30_000 };

@@ -10,7 +10,7 @@ const HIGH = 1e14;
 const HIGH_EXACT = 10n ** 14n;
 
 /** Up to here the amount is one exact double, and so is the sum of two. */
-export const MOST_IN_ONE = 2 ** 52;
+const MOST_IN_ONE = 2 ** 52;
 
 const NEGATIVE = 0x4000;
 const powers = Float64Array.from({ length: 8 }, (_, exponent) => 10_000 ** exponent);

@@ -10,7 +10,7 @@ export type TakeRow = (bytes: Uint8Array, at: number, end: number) => number;
 
 export const INCOMPLETE = -1;
 
-const signature = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1');
+export const signature = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1');
 /** Signature, flags, length of the header's extension. */
 const headerLength = signature.length + 8;
 

@@ -1,5 +1,5 @@
 import { NUMERIC_BYTES, putNumeric } from './copy-binary-numeric.ts';
-import { POSTGRES_EPOCH } from './copy-binary-read.ts';
+import { POSTGRES_EPOCH, signature } from './copy-binary-read.ts';
 
 /** From this many bytes on a chunk goes out: a write per row would cost more than the row. */
 const CHUNK = 256 * 1024;
@@ -10,7 +10,8 @@ const FIELD = 4 + NUMERIC_BYTES;
 /** Shorter texts are copied byte by byte. */
 const SHORT = 48;
 
-const header = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
+/** No flags, no extension. */
+const header = Buffer.concat([signature, Buffer.alloc(8)]);
 
 /**
  * Rows for `COPY … FROM STDIN (FORMAT binary)`: `begin` each with the number of its fields, then give every field in the order of the columns, with

@@ -7,7 +7,8 @@ import { Slots } from '../slots.ts';
 import { type PostgresTarget, type TenantConfig, tlsProblem } from '../tenancy/tenant-config.ts';
 import { connectionOptions } from './connection-options.ts';
 import type { CountedPool, ServerBudget } from './server-budget.ts';
-import { type TenantDatabase, type Transaction, tenantDatabase } from './tenant-database.ts';
+import { type TenantDatabase, tenantDatabase } from './tenant-database.ts';
+import type { Transaction } from './transaction.ts';
 
 /** How long (seconds) the replica's server may take to accept a connection: there is another one that has what is asked for. */
 const connectTimeoutSec = 3;

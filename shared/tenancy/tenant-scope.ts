@@ -1,7 +1,7 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { Redis } from 'ioredis';
 import type { Settings } from '../config/variables.ts';
-import { type StorageSettings, type TenantObjects, tenantObjects } from '../objects/tenant-objects.ts';
+import { type StorageSettings, storageSettings, type TenantObjects, tenantObjects } from '../objects/tenant-objects.ts';
 import type { Logger } from '../observability/log.ts';
 import type { TakeSeat } from '../postgres/seat.ts';
 import type { TenantDatabase } from '../postgres/tenant-database.ts';
@@ -57,7 +57,7 @@ export interface LeasedScope {
   release(): void;
 }
 
-type Reach = Readonly<Pick<TenantScope, 'objects' | 'redis'>>;
+type Reach = Readonly<Pick<TenantScope, 'objects' | 'redis'>> & { readonly storage: ThreadStorage };
 
 /** What is the same in every scope over a pool is made once, with the pool's database. */
 const reaches = new WeakMap<TenantDatabase, Reach>();
@@ -71,6 +71,10 @@ function reachOf({ s3, redis, settings }: ScopeParts, tenantId: TenantId, { db, 
       reach = {
         objects: Object.freeze(tenantObjects(s3, settings, space)),
         redis: Object.freeze(tenantRedis(redis, space)),
+        storage: {
+          tenantId,
+          settings: { ...storageSettings(settings), MULTI_TENANT_ENABLED: settings.MULTI_TENANT_ENABLED },
+        },
       };
     } catch (error) {
       release();
@@ -89,40 +93,17 @@ export async function leaseScope(
 ): Promise<LeasedScope> {
   const lease = await parts.pools.lease(tenantId);
   const { db, snapshot, seat, config, release } = lease;
-  const { objects, redis } = reachOf(parts, tenantId, lease);
+  const { objects, redis, storage } = reachOf(parts, tenantId, lease);
   const scope: TenantScope = Object.freeze({
     tenantId,
     slug: config.slug,
     db,
     snapshot,
-    forThread: { seat, storage: { tenantId, settings: storageOf(parts.settings) } },
+    forThread: { seat, storage },
     objects,
     redis,
     publish,
     log,
   });
   return { scope, release };
-}
-
-function storageOf(settings: Settings): ThreadStorage['settings'] {
-  const {
-    MULTI_TENANT_ENABLED,
-    OBJECT_STORAGE_ENDPOINT,
-    OBJECT_STORAGE_REGION,
-    OBJECT_STORAGE_BUCKET,
-    OBJECT_STORAGE_ACCESS_KEY_ID,
-    OBJECT_STORAGE_SECRET_ACCESS_KEY,
-    OBJECT_STORAGE_USE_PATH_STYLE,
-    EXPORT_PRESIGN_EXPIRY_SEC,
-  } = settings;
-  return {
-    MULTI_TENANT_ENABLED,
-    OBJECT_STORAGE_ENDPOINT,
-    OBJECT_STORAGE_REGION,
-    OBJECT_STORAGE_BUCKET,
-    OBJECT_STORAGE_ACCESS_KEY_ID,
-    OBJECT_STORAGE_SECRET_ACCESS_KEY,
-    OBJECT_STORAGE_USE_PATH_STYLE,
-    EXPORT_PRESIGN_EXPIRY_SEC,
-  };
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { rejectRepeated } from '../../workers/ingest/load.ts';

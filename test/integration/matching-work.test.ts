@@ -5,7 +5,7 @@ import { type TenantDatabase, tenantDatabase } from '@matcher/shared/postgres/te
 import { Slots } from '@matcher/shared/slots.ts';
 import { Pool } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { workMatchingRun } from '../../workers/matching/run-work.ts';
+import workMatchingRun from '../../workers/matching/run-work.ts';
 import { simpleContext } from '../support/contexts.ts';
 import { openTestDatabases, type TestDatabases } from '../support/databases.ts';
 

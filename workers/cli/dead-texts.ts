@@ -1,6 +1,6 @@
 import type { DeadLetter } from '@matcher/shared/rabbitmq/dead-letter.ts';
 import type { ConsumeMessage } from 'amqplib';
-import { grouped, manyLines, oneLine, table } from './terminal-text.ts';
+import { grouped, manyLines, namedValues, oneLine, table } from './terminal-text.ts';
 
 /** Dead letters for a person, and as documents. */
 
@@ -47,7 +47,7 @@ export function deadDocument(letter: DeadLetter, { properties, content }: Consum
 export function deadDetailsText(document: ReturnType<typeof deadDocument>): string {
   const { jobId, type, routingKey, tenantHeader, code, reason, attempt, at, bytes, properties, headers, body } =
     document;
-  const lines: [string, string | number | null][] = [
+  const lines = namedValues([
     ['job', jobId ?? '(no message_id)'],
     ['type', type],
     ['code', code],
@@ -56,14 +56,11 @@ export function deadDetailsText(document: ReturnType<typeof deadDocument>): stri
     ['died', at],
     ['routing key', routingKey],
     ['says its tenant', tenantHeader ?? '(no X-Tenant-ID)'],
-  ];
-  const shown = lines.flatMap(([name, value]) =>
-    value === null ? [] : [`${`${name}:`.padEnd(17)}${oneLine(String(value))}`],
-  );
+  ]);
   const size = `${grouped(bytes)} bytes, ${body.encoding}${body.truncated ? `, the first ${grouped(shownBytes)}` : ''}`;
   return manyLines(
     [
-      ...shown,
+      ...lines,
       `properties:\n${JSON.stringify(properties, null, 2)}`,
       `headers:\n${JSON.stringify(headers, null, 2)}`,
       `body (${size}):\n${body.text}`,

@@ -1,5 +1,5 @@
 import type { GroupDetails, GroupSide, ListedGroup } from './match-groups.ts';
-import { grouped, manyLines, oneLine, table } from './terminal-text.ts';
+import { grouped, manyLines, namedValues, oneLine, table } from './terminal-text.ts';
 
 /** Groups for a person. */
 
@@ -26,14 +26,14 @@ function sideText({ records, amount, currency, first }: GroupSide): string {
 export function groupText(group: GroupDetails): string {
   const { scores } = group;
   const held = scores && Object.entries(scores).map(([part, score]) => `${part} ${score}`);
-  const lines: [string, string | null][] = [
+  const lines = namedValues([
     ['group', group.groupId],
     ['context', group.context],
     ['status', group.status],
     ['rule', group.rule],
     ['confidence', held === null ? String(group.confidence) : `${group.confidence} (${held.join(', ')})`],
     ['made by', `job ${group.madeBy}, ${group.madeAt.toISOString()}`],
-  ];
+  ]);
   const items = table(
     ['SIDE', 'SOURCE', 'RECORD', 'AMOUNT', 'IN GROUP', 'CURRENCY', 'DATE', 'DESCRIPTION'],
     group.items.map(({ side, source, externalId, amount, allocated, currency, date, description }) => [
@@ -53,8 +53,6 @@ export function groupText(group: GroupDetails): string {
     ),
   );
   return manyLines(
-    [...lines.map(([name, value]) => `${`${name}:`.padEnd(12)}${oneLine(String(value))}`), '', items]
-      .concat(decisions.length === 0 ? [] : ['', 'Decisions:', ...decisions])
-      .join('\n'),
+    [...lines, '', items, ...(decisions.length === 0 ? [] : ['', 'Decisions:', ...decisions])].join('\n'),
   );
 }

@@ -100,6 +100,8 @@ export const tenantOption = () => new Option('--tenant <id>', 'the tenant (requi
 
 export const contextOption = () => required(new Option('--context <name>', 'the context, as it was applied'));
 
+export const byOption = () => new Option('--by <name>', 'who decides; kept with the decision');
+
 export const waitOption = () => new Option('--wait', 'follow the job and print its result');
 
 export const idempotencyKeyOption = () =>

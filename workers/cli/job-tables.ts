@@ -1,7 +1,7 @@
 import type { Progress } from '@matcher/shared/jobs/contracts/events.ts';
 import type { JobDetails, ListedJob } from '@matcher/shared/jobs/job-list.ts';
 import { countOf } from './jobs.ts';
-import { manyLines, oneLine, table } from './terminal-text.ts';
+import { manyLines, namedValues, table } from './terminal-text.ts';
 
 /** Records of jobs for a person. */
 
@@ -22,7 +22,7 @@ export function jobsTable(jobs: readonly ListedJob[]): string {
 }
 
 export function jobDetailsText(job: JobDetails, progress: Progress | null): string {
-  const lines: [string, string | number | null | undefined][] = [
+  const lines = namedValues([
     ['job', job.id],
     ['type', job.type],
     ['state', job.state],
@@ -40,14 +40,11 @@ export function jobDetailsText(job: JobDetails, progress: Progress | null): stri
     ['idempotency key', job.idempotencyKey],
     ['error', job.error && `${job.error.message} [${job.error.code}]`],
     ['hint', job.error?.hint],
-  ];
-  const shown = lines.flatMap(([name, value]) =>
-    value === null || value === undefined ? [] : [`${`${name}:`.padEnd(17)}${oneLine(String(value))}`],
-  );
+  ]);
   const documents = (['body', 'result'] as const).flatMap((name) =>
     job[name] === null ? [] : [`${name}:\n${JSON.stringify(job[name], null, 2)}`],
   );
-  return manyLines([...shown, ...documents].join('\n'));
+  return manyLines([...lines, ...documents].join('\n'));
 }
 
 /** Two units at most: `3.2 s`, `5m 12s`, `2h 03m`, `7d 04h`. */

@@ -17,6 +17,16 @@ export function grouped(count: number): string {
   return count.toLocaleString('en-US');
 }
 
+type Value = string | number | null | undefined;
+
+/** A line for each name and its value, the values below each other; what has none is left out. */
+export function namedValues(lines: readonly (readonly [name: string, value: Value])[]): string[] {
+  const width = Math.max(...lines.map(([name]) => name.length)) + 2;
+  return lines.flatMap(([name, value]) =>
+    value === null || value === undefined ? [] : [`${`${name}:`.padEnd(width)}${oneLine(String(value))}`],
+  );
+}
+
 type Cell = string | number;
 
 /** Columns in step; numbers to the right, with their thousands apart. */

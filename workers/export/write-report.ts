@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { errorCode } from '@matcher/shared/errors.ts';
 import type { Job } from '@matcher/shared/jobs/definition.ts';
 import type { TenantObjects } from '@matcher/shared/objects/tenant-objects.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 
 /** Puts what PostgreSQL writes into the bucket, without holding more of it than is on the way. Nothing of it stays when it fails. */
 export async function writeReport(

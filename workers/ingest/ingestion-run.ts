@@ -1,4 +1,3 @@
-import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import type { JobDefinition } from '@matcher/shared/jobs/definition.ts';
 import type { LoadTask } from './load-file.ts';
 
@@ -10,8 +9,7 @@ export const ingestionRun: JobDefinition<'ingestion.run'> = {
     return {
       thread: new URL('./load-file.ts', import.meta.url),
       task,
-      done(result) {
-        const { records, added, rejected } = result as JobResult<'ingestion.run'>;
+      done({ records, added, rejected }) {
         log.info({ records, added, rejected }, 'loaded');
       },
     };

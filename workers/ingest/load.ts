@@ -1,5 +1,5 @@
 import { copyRow, inChunks } from '@matcher/shared/postgres/copy-text.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import type { Rejection } from './read-fields.ts';
 import type { LoadableTransaction } from './read-transaction.ts';
 

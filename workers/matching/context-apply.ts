@@ -1,7 +1,7 @@
 import { MatcherError } from '@matcher/shared/errors.ts';
 import type { ContextDefinition } from '@matcher/shared/jobs/contracts/context.ts';
 import type { JobDefinition } from '@matcher/shared/jobs/definition.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 
 interface SourceRow {
   id: number;

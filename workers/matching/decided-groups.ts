@@ -1,6 +1,6 @@
 import { MatcherError } from '@matcher/shared/errors.ts';
 import { namedTransactions } from '@matcher/shared/jobs/contracts/events.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import type { FoundContext } from './find-context.ts';
 
 /** A live group that a person decides about. */

@@ -1,7 +1,7 @@
 import type { JobBody } from '@matcher/shared/jobs/contracts/bodies.ts';
 import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import type { Job, JobDefinition } from '@matcher/shared/jobs/definition.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import type { TenantScope } from '@matcher/shared/tenancy/tenant-scope.ts';
 import { groupsToDecide } from './decided-groups.ts';
 import { endGroups } from './end-groups.ts';

@@ -1,16 +1,16 @@
 import { formatAmount } from '@matcher/shared/money/decimal.ts';
+import { exact } from './engine/amounts.ts';
 import type { PackedAmounts, PackedCodes, PackedText } from './engine/types.ts';
 import { enlarged } from './growing-columns.ts';
 
 /** What rules may name as a field and what is read as something else: as text, made when a rule asks for it. */
 
-const HIGH = 10n ** 14n;
 const DAY_MS = 86_400_000;
 const encoder = new TextEncoder();
 
 /** An amount in units of 10^-8. */
 export function exactAmount({ low, high }: PackedAmounts, row: number): bigint {
-  return BigInt(high?.[row] ?? 0) * HIGH + BigInt(low[row] as number);
+  return exact(1, high !== undefined, high?.[row] ?? 0, low[row] as number);
 }
 
 export function amountTexts(amounts: PackedAmounts, size: number): PackedText {

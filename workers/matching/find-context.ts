@@ -1,6 +1,6 @@
 import { MatcherError } from '@matcher/shared/errors.ts';
 import { type ContextDefinition, contextDefinition } from '@matcher/shared/jobs/contracts/context.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 
 interface ContextRow {
   id: number;

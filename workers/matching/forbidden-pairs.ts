@@ -1,4 +1,4 @@
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import type { MatchInput } from './engine/types.ts';
 import type { OpenSide } from './open-side.ts';
 import type { OpenTransactions } from './read-open.ts';

@@ -18,6 +18,11 @@ export interface FoundMembers {
   readonly amounts: readonly bigint[] | undefined;
 }
 
+/** How many members of its side a group has. */
+export function membersIn({ start }: FoundMembers, group: number): number {
+  return (start[group + 1] as number) - (start[group] as number);
+}
+
 export interface FoundGroups extends Omit<MatchedGroups, 'left' | 'right'> {
   readonly left: FoundMembers;
   readonly right: FoundMembers;

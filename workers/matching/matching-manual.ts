@@ -2,7 +2,7 @@ import { MatcherError } from '@matcher/shared/errors.ts';
 import { namedTransactions } from '@matcher/shared/jobs/contracts/events.ts';
 import type { JobDefinition } from '@matcher/shared/jobs/definition.ts';
 import { formatAmount } from '@matcher/shared/money/decimal.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import { lockContext } from './find-context.ts';
 import { type NamedTransaction, openRecords } from './named-records.ts';
 import { recordDecision } from './record-decision.ts';

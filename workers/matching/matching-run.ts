@@ -1,8 +1,7 @@
-import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import type { JobDefinition } from '@matcher/shared/jobs/definition.ts';
 import type { RunTask } from './run-work.ts';
 
-/** `matching.run`: matches what is open in a context, in a worker thread. See `workMatchingRun`. */
+/** `matching.run`: matches what is open in a context, in a worker thread. See `run-work.ts`. */
 export const matchingRun: JobDefinition<'matching.run'> = {
   type: 'matching.run',
   async run({ id, body: { context, mode } }, { log }) {
@@ -10,8 +9,7 @@ export const matchingRun: JobDefinition<'matching.run'> = {
     return {
       thread: new URL('./run-work.ts', import.meta.url),
       task,
-      done(result) {
-        const { left, right, matched } = result as JobResult<'matching.run'>;
+      done({ left, right, matched }) {
         log.info({ left, right, matched, mode }, 'matched');
       },
     };

@@ -2,7 +2,7 @@ import { MatcherError } from '@matcher/shared/errors.ts';
 import type { JobBody } from '@matcher/shared/jobs/contracts/bodies.ts';
 import type { Side } from '@matcher/shared/jobs/contracts/context.ts';
 import { parseAmount } from '@matcher/shared/money/decimal.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import { listed } from './decided-groups.ts';
 import type { FoundContext } from './find-context.ts';
 
@@ -54,12 +54,24 @@ export async function openRecords(
     ],
   );
   const { name } = context.definition;
-  refuse('TRANSACTION_NOT_FOUND', `The context ${name} has no`, rows, ({ id }) => id === null && '');
-  refuse('TRANSACTION_ON_OTHER_SIDE', 'On the other side are', rows, ({ side, wanted }) => side !== wanted && '');
-  refuse('TRANSACTION_NOT_OPEN', 'Not open are', rows, ({ open, group_id: group }) => {
-    if (open) return false;
-    return group === null ? ' (no run has seen it yet)' : ` (in group ${group})`;
-  });
+  const absent = rows.filter(({ id }) => id === null);
+  if (absent.length > 0) {
+    throw new MatcherError('TRANSACTION_NOT_FOUND', `The context ${name} has no ${listed(absent.map(said))}`);
+  }
+  const elsewhere = rows.filter(({ side, wanted }) => side !== wanted);
+  if (elsewhere.length > 0) {
+    throw new MatcherError('TRANSACTION_ON_OTHER_SIDE', `On the other side are ${listed(elsewhere.map(said))}`, {
+      hint: 'A record stands on the side of its source.',
+    });
+  }
+  const settled = rows.filter(({ open }) => !open);
+  if (settled.length > 0) {
+    const where = ({ group_id: group }: Row) => (group === null ? 'no run has seen it yet' : `in group ${group}`);
+    const those = listed(settled.map((row) => `${said(row)} (${where(row)})`));
+    throw new MatcherError('TRANSACTION_NOT_OPEN', `Not open are ${those}`, {
+      hint: 'Match the context first where no run has seen it; reject or revoke the group that it is in where there is one.',
+    });
+  }
   return rows.map(({ id, wanted, amount, currency }) => ({
     id: id as string,
     side: wanted,
@@ -68,19 +80,6 @@ export async function openRecords(
   }));
 }
 
-/** @param problemOf what there is to say of a record that has the problem. */
-function refuse(code: string, saying: string, rows: readonly Row[], problemOf: (row: Row) => string | false): void {
-  const those = rows.flatMap((row) => {
-    const problem = problemOf(row);
-    return problem === false ? [] : [`${JSON.stringify(row.external_id)} of ${row.source}${problem}`];
-  });
-  if (those.length === 0) return;
-  const hint = hints[code];
-  throw new MatcherError(code, `${saying} ${listed(those)}`, hint === undefined ? {} : { hint });
+function said({ external_id, source }: Row): string {
+  return `${JSON.stringify(external_id)} of ${source}`;
 }
-
-const hints: Record<string, string> = {
-  TRANSACTION_ON_OTHER_SIDE: 'A record stands on the side of its source.',
-  TRANSACTION_NOT_OPEN:
-    'Match the context first where no run has seen it; reject or revoke the group that it is in where there is one.',
-};

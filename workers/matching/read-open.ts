@@ -1,7 +1,7 @@
 import type { Side } from '@matcher/shared/jobs/contracts/context.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { INCOMPLETE, int32At, readBinaryRows, type TakeRow } from '@matcher/shared/postgres/copy-binary-read.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import { escapeLiteral } from 'pg';
 import { fieldsOf } from './engine/fields.ts';
 import { FIXED_COLUMNS, OpenColumns, type OpenSide } from './open-side.ts';

@@ -6,7 +6,7 @@ import {
 } from '@matcher/shared/jobs/contracts/events.ts';
 import type { JobType } from '@matcher/shared/jobs/contracts/job-types.ts';
 import { addEvents, type JobEvent, type Sender } from '@matcher/shared/jobs/outbox.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import type { DecidedGroup } from './decided-groups.ts';
 
 /** What a person decided, and in which job. */

@@ -8,7 +8,7 @@ export class RunWatch {
   readonly #control: Pick<WorkControl, 'cancellation' | 'progress'>;
   #stage = '';
   #total: number | null = null;
-  #looked = 0;
+  #looked = Number.NEGATIVE_INFINITY;
   /** Bytes that the process held at most when it was looked at. */
   peak = 0;
 
@@ -20,7 +20,8 @@ export class RunWatch {
   begin(stage: string, total: number | null): void {
     this.#stage = stage;
     this.#total = total;
-    this.at(0, true);
+    this.#looked = Number.NEGATIVE_INFINITY;
+    this.at(0);
   }
 
   /**
@@ -28,11 +29,11 @@ export class RunWatch {
    *
    * @throws the reason of the cancellation.
    */
-  at(done: number, always = false): void {
+  at(done: number): void {
     const { cancellation, progress } = this.#control;
     if (cancellation.aborted) throw cancellation.reason;
     const now = performance.now();
-    if (!always && now - this.#looked < INTERVAL) return;
+    if (now - this.#looked < INTERVAL) return;
     this.#looked = now;
     this.peak = Math.max(this.peak, process.memoryUsage.rss());
     const total = this.#total === null ? null : Math.max(this.#total, done);

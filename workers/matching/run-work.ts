@@ -1,7 +1,7 @@
 import type { JobResult } from '@matcher/shared/jobs/contracts/results.ts';
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import type { WorkControl } from '@matcher/shared/jobs/definition.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import { lockContext } from './find-context.ts';
 import { readForbidden } from './forbidden-pairs.ts';
 import { type Found, OPEN_REASONS } from './found.ts';
@@ -27,7 +27,7 @@ type Result = JobResult<'matching.run'>;
  *
  * @throws the reason of the cancellation; MatcherError as `lockContext` says.
  */
-export async function workMatchingRun(
+export default async function workMatchingRun(
   tx: Transaction,
   { jobId, context: name, mode }: RunTask,
   control: Pick<WorkControl, 'cancellation' | 'progress'>,
@@ -46,14 +46,14 @@ export async function workMatchingRun(
     [jobId, contextId, mode],
   )) as [{ id: number }];
   if (mode === 'COMMIT') await writeRun(tx, { id, contextId, rules }, open, found, watch);
-  const times = { reading: read - started, matching, explaining, writing: performance.now() - matched };
+  const written = performance.now();
   const result: Result = {
     ...report({ context: name, mode }, rules, open, found),
     milliseconds: {
-      reading: Math.round(times.reading),
-      matching: Math.round(times.matching),
-      explaining: Math.round(times.explaining),
-      writing: Math.round(times.writing),
+      reading: Math.round(read - started),
+      matching: Math.round(matching),
+      explaining: Math.round(explaining),
+      writing: Math.round(written - matched),
     },
     memory: { columns: open.left.bytes + open.right.bytes, peak: watch.peak },
     ...(mode === 'DRY_RUN' && { samples: samplesOf(rules, open, found) }),
@@ -104,5 +104,3 @@ function countReasons({ left, right }: Found['open']): Record<string, number> {
   const counted = OPEN_REASONS.map((reason, index) => [reason, counts[index] as number] as const);
   return Object.fromEntries(counted.filter(([, count]) => count > 0).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
-
-export default workMatchingRun;

@@ -5,7 +5,7 @@ import { exactAmount } from './derived-texts.ts';
 import { compareTexts, textAt } from './engine/packed-text.ts';
 import type { PackedColumns } from './engine/types.ts';
 import { apartWords } from './exception-details.ts';
-import { type Found, type FoundGroups, type FoundMembers, OPEN_REASONS } from './found.ts';
+import { type Found, type FoundGroups, type FoundMembers, membersIn, OPEN_REASONS } from './found.ts';
 import type { SideName } from './merged-rows.ts';
 import type { OpenTransactions } from './read-open.ts';
 import { ruleName } from './rule-name.ts';
@@ -46,14 +46,13 @@ function matches(
     const [from, to] = [start[group] as number, start[group + 1] as number];
     return Array.from(rows.subarray(from, Math.min(to, from + membersOfSide)), (row) => transaction(sides[side], row));
   };
-  const size = ({ start }: FoundMembers, group: number) => (start[group + 1] as number) - (start[group] as number);
   return kept.flatMap(({ items }, rule) =>
     items.map((group) => ({
       rule: rules[rule] as string,
       confidence: groups.confidence[group] as number,
       left: members('left', group),
       right: members('right', group),
-      items: size(groups.left, group) + size(groups.right, group),
+      items: membersIn(groups.left, group) + membersIn(groups.right, group),
     })),
   );
 }

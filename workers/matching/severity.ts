@@ -15,13 +15,10 @@ const levels: readonly Level[] = [
   { severity: 'LOW', fromAmount: 0, fromAgeHours: 0, dueHours: 168 },
 ];
 
-const HOUR_MS = 3_600_000;
+export const HOUR_MS = 3_600_000;
 const ONE = 1e8;
 
-export interface Urgency {
-  readonly severity: Severity;
-  readonly dueHours: number;
-}
+export type Urgency = Readonly<Pick<Level, 'severity' | 'dueHours'>>;
 
 /**
  * @param amount in units of 10^-8, in the base currency where it is known; beyond 2^53 it need not be exact.
@@ -34,6 +31,8 @@ export function urgencyOf(amount: number, ageMs: number): Urgency {
   }
   return levels[levels.length - 1] as Level;
 }
+
+export const severities: readonly Severity[] = levels.map(({ severity }) => severity);
 
 /** The levels as an SQL expression each for severity and due time, over a row with `amount`, `amount_base` and `occurred_at`. */
 export const severitySql = choice(({ severity }) => `'${severity}'`);

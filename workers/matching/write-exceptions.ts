@@ -1,16 +1,19 @@
 import { BinaryRows } from '@matcher/shared/postgres/copy-binary-write.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import { DetailsText } from './exception-details.ts';
 import { type Found, OPEN_REASONS } from './found.ts';
 import { MergedRows, type SideName, type Wanted } from './merged-rows.ts';
 import type { OpenSide } from './open-side.ts';
 import type { OpenTransactions } from './read-open.ts';
-import { type Urgency, urgencyOf } from './severity.ts';
+import { HOUR_MS, type Severity, severities, type Urgency, urgencyOf } from './severity.ts';
 import type { WrittenRun } from './write-run.ts';
 
 const sides = ['left', 'right'] as const;
-const HOUR_MS = 3_600_000;
-const reasons = OPEN_REASONS.map((reason) => Buffer.from(reason));
+const reasonBytes = OPEN_REASONS.map((reason) => Buffer.from(reason));
+const severityBytes = Object.fromEntries(severities.map((severity) => [severity, Buffer.from(severity)])) as Record<
+  Severity,
+  Buffer
+>;
 
 /** The number of a known exception whose transaction is matched now; an open one's is that of its entry plus 1. */
 const SETTLED = 0;
@@ -66,7 +69,6 @@ class ExceptionRows {
   readonly #details: DetailsText;
   readonly #now: number;
   readonly #report: (done: number) => void;
-  readonly #severities = new Map<string, Buffer>();
   #done = 0;
 
   constructor(open: OpenTransactions, found: Found, details: DetailsText, now: number, report: (done: number) => void) {
@@ -138,8 +140,8 @@ class ExceptionRows {
   #exception(rows: BinaryRows, side: SideName, row: number, entry: number): void {
     const { severity, dueHours } = this.#urgency(this.#open[side], row);
     this.#id(rows, side, row);
-    rows.bytes(reasons[this.#found.open[side].reason[entry] as number] as Buffer);
-    rows.bytes(this.#severity(severity));
+    rows.bytes(reasonBytes[this.#found.open[side].reason[entry] as number] as Buffer);
+    rows.bytes(severityBytes[severity]);
     rows.time(this.#now + dueHours * HOUR_MS);
     rows.jsonb(this.#details.of(side, entry));
   }
@@ -154,14 +156,5 @@ class ExceptionRows {
     const { low, high } = amountBase !== undefined && amountBase.missing[row] === 0 ? amountBase : amount;
     const size = (high?.[row] ?? 0) * 1e14 + (low[row] as number);
     return urgencyOf(size, this.#now - (timestamp[row] as number));
-  }
-
-  #severity(severity: string): Buffer {
-    let bytes = this.#severities.get(severity);
-    if (bytes === undefined) {
-      bytes = Buffer.from(severity);
-      this.#severities.set(severity, bytes);
-    }
-    return bytes;
   }
 }

@@ -1,8 +1,8 @@
 import type { Rule } from '@matcher/shared/jobs/contracts/rules.ts';
 import { WideNumeric } from '@matcher/shared/postgres/copy-binary-numeric.ts';
 import { BinaryRows } from '@matcher/shared/postgres/copy-binary-write.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
-import type { Found, FoundGroups, FoundMembers } from './found.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
+import { type Found, type FoundGroups, type FoundMembers, membersIn } from './found.ts';
 import { MergedRows } from './merged-rows.ts';
 import type { OpenTransactions } from './read-open.ts';
 import { ruleName } from './rule-name.ts';
@@ -63,7 +63,7 @@ function* groupRows({ id, contextId, rules }: WrittenRun, groups: FoundGroups, w
     rows.bytes(names[groups.rule[group] as number] as Buffer);
     rows.bytes(confidence >= confirmedFrom ? confirmed : proposed);
     rows.int2(confidence);
-    rows.int4(itemsIn(groups.left, group) + itemsIn(groups.right, group));
+    rows.int4(membersIn(groups.left, group) + membersIn(groups.right, group));
     rows.int2(parts.amount[group] as number);
     rows.int2(parts.currency[group] as number);
     rows.int2(parts.date[group] as number);
@@ -74,10 +74,6 @@ function* groupRows({ id, contextId, rules }: WrittenRun, groups: FoundGroups, w
     yield chunk;
   }
   yield rows.end();
-}
-
-function itemsIn({ start }: FoundMembers, group: number): number {
-  return (start[group + 1] as number) - (start[group] as number);
 }
 
 const letters = { left: 'L'.charCodeAt(0), right: 'R'.charCodeAt(0) };

@@ -2,7 +2,7 @@ import type { Settings } from '@matcher/shared/config/variables.ts';
 import { errorCode, errorMessage, MatcherError, remedyFor } from '@matcher/shared/errors.ts';
 import { jobProperties } from '@matcher/shared/jobs/message.ts';
 import type { Logger } from '@matcher/shared/observability/log.ts';
-import type { Transaction } from '@matcher/shared/postgres/tenant-database.ts';
+import type { Transaction } from '@matcher/shared/postgres/transaction.ts';
 import { publishConfirmed } from '@matcher/shared/rabbitmq/publish.ts';
 import { readyMessages } from '@matcher/shared/rabbitmq/ready-messages.ts';
 import { delayExchange, delays, jobQueue, jobsExchange } from '@matcher/shared/rabbitmq/topology.ts';

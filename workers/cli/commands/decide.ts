@@ -1,7 +1,7 @@
-import { checkBody } from '@matcher/shared/jobs/client.ts';
 import type { JobBodyInput } from '@matcher/shared/jobs/contracts/bodies.ts';
 import { type Command, Option } from 'commander';
 import {
+  byOption,
   contextOption,
   finishCommand,
   idempotencyKeyOption,
@@ -12,16 +12,13 @@ import {
   waitOption,
 } from '../invocation.ts';
 import { decisionText } from '../job-texts.ts';
-import { withTenant } from '../tenant-session.ts';
+import { type JobOptions, publishJob } from '../publish-job.ts';
 
-interface Options {
-  tenant?: string;
+interface Options extends JobOptions {
   context: string;
   reason?: string;
   by?: string;
   rematch?: boolean;
-  wait?: boolean;
-  idempotencyKey?: string;
 }
 
 type Decision = 'confirm' | 'reject' | 'revoke';
@@ -33,8 +30,6 @@ const descriptions: Record<Decision, string> = {
   revoke:
     'Revokes CONFIRMED groups: they are wrong after all. Their records are open again, and no run matches the same ones with each other again, unless with --rematch. All of them, or none.',
 };
-
-export const byOption = () => new Option('--by <name>', 'who decides; kept with the decision');
 
 export function addDecisionCommands(program: Command, shell: Shell): void {
   for (const decision of ['confirm', 'reject', 'revoke'] as const) {
@@ -55,29 +50,11 @@ export function addDecisionCommands(program: Command, shell: Shell): void {
       command,
       shell,
       `matcher ${decision} 67108864 67108865 --context card-settlement${why} --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait`,
-      async (invocation, { tenant, wait, idempotencyKey, ...options }: Options, groups: string[]) => {
+      async (invocation, { context, reason, by, rematch, ...options }: Options, groups: string[]) => {
         const type = `matching.${decision}` as const;
-        const body = bodyOf(options, groups) as JobBodyInput<typeof type>;
-        checkBody(type, body);
-        await withTenant(invocation, tenant, async ({ jobs }) => {
-          const jobId = await jobs.publish(type, body, { idempotencyKey });
-          if (!wait) return invocation.out.result({ jobId }, jobId);
-          const result = await jobs.finish<typeof type>(jobId, decision);
-          invocation.out.result({ jobId, state: 'SUCCEEDED', result }, decisionText(result));
-        });
+        const body = { version: 1, context, groups, reason, decidedBy: by, ...(rematch && { rematch }) };
+        await publishJob(invocation, options, decision, type, body as JobBodyInput<typeof type>, decisionText);
       },
     );
   }
-}
-
-/** What is not given is not there. */
-function bodyOf({ context, reason, by, rematch }: Omit<Options, 'wait'>, groups: readonly string[]): object {
-  return {
-    version: 1,
-    context,
-    groups,
-    ...(reason === undefined ? {} : { reason }),
-    ...(by === undefined ? {} : { decidedBy: by }),
-    ...(rematch ? { rematch } : {}),
-  };
 }

@@ -16,15 +16,13 @@ import {
 } from '../invocation.ts';
 import { exportText } from '../job-texts.ts';
 import { checkOutputFile } from '../local-files.ts';
-import { withTenant, withTenantAndBucket } from '../tenant-session.ts';
+import { type JobOptions, publishJob } from '../publish-job.ts';
+import { withTenantAndBucket } from '../tenant-session.ts';
 
-interface Options {
-  tenant?: string;
+interface Options extends JobOptions {
   context: string;
   report: Report;
   output?: string;
-  wait?: boolean;
-  idempotencyKey?: string;
 }
 
 export function addExportCommand(program: Command, shell: Shell): void {
@@ -43,25 +41,21 @@ export function addExportCommand(program: Command, shell: Shell): void {
     shell,
     'matcher export --context card-settlement --report MATCHED --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --output matched.csv',
     async (invocation, options: Options) => {
-      const { tenant, context, report, output, wait, idempotencyKey } = options;
+      const { tenant, context, report, output, idempotencyKey } = options;
       const body = { version: 1, context, report } as const;
-      checkBody('export.run', body);
-      if (output !== undefined) {
-        await checkOutputFile(output);
-        await withTenantAndBucket(invocation, tenant, async ({ jobs, objects }) => {
-          const jobId = await jobs.publish('export.run', body, { idempotencyKey });
-          const result = await jobs.finish<'export.run'>(jobId, `export ${report}`);
-          invocation.out.progress(`export ${report}`, 'downloading');
-          await downloadExport(objects, result, output, invocation.signal);
-          invocation.out.result({ jobId, state: 'SUCCEEDED', result, file: output }, exportText(result, output));
-        });
+      const label = `export ${report}`;
+      if (output === undefined) {
+        await publishJob(invocation, options, label, 'export.run', body, exportText);
         return;
       }
-      await withTenant(invocation, tenant, async ({ jobs }) => {
+      checkBody('export.run', body);
+      await checkOutputFile(output);
+      await withTenantAndBucket(invocation, tenant, async ({ jobs, objects }) => {
         const jobId = await jobs.publish('export.run', body, { idempotencyKey });
-        if (!wait) return invocation.out.result({ jobId }, jobId);
-        const result = await jobs.finish<'export.run'>(jobId, `export ${report}`);
-        invocation.out.result({ jobId, state: 'SUCCEEDED', result }, exportText(result));
+        const result = await jobs.finish<'export.run'>(jobId, label);
+        invocation.out.progress(label, 'downloading');
+        await downloadExport(objects, result, output, invocation.signal);
+        invocation.out.result({ jobId, state: 'SUCCEEDED', result, file: output }, exportText(result, output));
       });
     },
   );

@@ -1,7 +1,7 @@
-import { checkBody } from '@matcher/shared/jobs/client.ts';
 import { type Command, Option } from 'commander';
 import { UsageError } from '../failures.ts';
 import {
+  byOption,
   contextOption,
   finishCommand,
   idempotencyKeyOption,
@@ -12,18 +12,14 @@ import {
   waitOption,
 } from '../invocation.ts';
 import { manualText } from '../job-texts.ts';
-import { withTenant } from '../tenant-session.ts';
-import { byOption } from './decide.ts';
+import { type JobOptions, publishJob } from '../publish-job.ts';
 
-interface Options {
-  tenant?: string;
+interface Options extends JobOptions {
   context: string;
   left: string[];
   right: string[];
   reason?: string;
   by?: string;
-  wait?: boolean;
-  idempotencyKey?: string;
 }
 
 export function addMatchManualCommand(program: Command, shell: Shell): void {
@@ -46,22 +42,10 @@ export function addMatchManualCommand(program: Command, shell: Shell): void {
     command,
     shell,
     'matcher match-manual --left ledger:4711 ledger:4712 --right bank:R-9 --context card-settlement --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait',
-    async (invocation, { tenant, context, wait, idempotencyKey, ...options }: Options) => {
-      const body = {
-        version: 1,
-        context,
-        left: options.left.map(recordOf),
-        right: options.right.map(recordOf),
-        ...(options.reason === undefined ? {} : { reason: options.reason }),
-        ...(options.by === undefined ? {} : { decidedBy: options.by }),
-      } as const;
-      checkBody('matching.manual', body);
-      await withTenant(invocation, tenant, async ({ jobs }) => {
-        const jobId = await jobs.publish('matching.manual', body, { idempotencyKey });
-        if (!wait) return invocation.out.result({ jobId }, jobId);
-        const result = await jobs.finish<'matching.manual'>(jobId, 'match-manual');
-        invocation.out.result({ jobId, state: 'SUCCEEDED', result }, manualText(result));
-      });
+    async (invocation, { context, left, right, reason, by, ...options }: Options) => {
+      const sides = { left: left.map(recordOf), right: right.map(recordOf) };
+      const body = { version: 1, context, ...sides, reason, decidedBy: by } as const;
+      await publishJob(invocation, options, 'match-manual', 'matching.manual', body, manualText);
     },
   );
 }

@@ -1,4 +1,3 @@
-import { checkBody } from '@matcher/shared/jobs/client.ts';
 import type { Command } from 'commander';
 import { dryRunText } from '../dry-run-text.ts';
 import {
@@ -11,14 +10,11 @@ import {
   waitOption,
 } from '../invocation.ts';
 import { matchingText } from '../job-texts.ts';
-import { withTenant } from '../tenant-session.ts';
+import { type JobOptions, publishJob } from '../publish-job.ts';
 
-interface Options {
-  tenant?: string;
+interface Options extends JobOptions {
   context: string;
   dryRun?: boolean;
-  wait?: boolean;
-  idempotencyKey?: string;
 }
 
 export function addMatchCommand(program: Command, shell: Shell): void {
@@ -35,16 +31,10 @@ export function addMatchCommand(program: Command, shell: Shell): void {
     command,
     shell,
     'matcher match --context card-settlement --tenant 0190a3c2f1b87c3e9d4a5b6c7d8e9f00 --wait',
-    async (invocation, { tenant, context, dryRun, wait, idempotencyKey }: Options) => {
+    async (invocation, { context, dryRun, ...options }: Options) => {
       const body = { version: 1, context, mode: dryRun ? 'DRY_RUN' : 'COMMIT' } as const;
-      checkBody('matching.run', body);
-      await withTenant(invocation, tenant, async ({ jobs }) => {
-        const jobId = await jobs.publish('matching.run', body, { idempotencyKey });
-        if (!wait && !dryRun) return invocation.out.result({ jobId }, jobId);
-        const result = await jobs.finish<'matching.run'>(jobId, 'match');
-        const text = dryRun ? dryRunText(result) : matchingText(result);
-        invocation.out.result({ jobId, state: 'SUCCEEDED', result }, text);
-      });
+      if (dryRun) options.wait = true;
+      await publishJob(invocation, options, 'match', 'matching.run', body, dryRun ? dryRunText : matchingText);
     },
   );
 }

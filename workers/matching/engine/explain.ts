@@ -23,12 +23,14 @@ type SideName = 'left' | 'right';
  * @throws the reason of `input.signal` when that is aborted.
  */
 export function explainOpen(input: MatchInput, output: MatchOutput): { left: Explanation[]; right: Explanation[] } {
+  const { size } = output.pairs;
+  if (size === input.left.size && size === input.right.size) return { left: [], right: [] };
   const sides = sidesOf(input.left, input.right, fieldsOf(input.rules));
   const forbidden = new Forbidden(input.forbidden);
   const pace = new Pace(input.signal, undefined, () => ({ rule: 0, rulesDone: input.rules.length, pairs: 0 }));
   const check = () => pace.check();
   const taken = { left: new Uint8Array(sides.left.size), right: new Uint8Array(sides.right.size) };
-  for (let i = 0; i < output.pairs.size; i++) {
+  for (let i = 0; i < size; i++) {
     taken.left[output.pairs.left[i] as number] = 1;
     taken.right[output.pairs.right[i] as number] = 1;
   }
