@@ -46,6 +46,7 @@ export async function startBenchFleet(overrides: Record<string, string> = {}): P
     ...overrides,
   };
   const workers: BenchWorker[] = [];
+  process.once('SIGTERM', () => process.exit(143));
   return {
     manager,
     environment,
@@ -66,6 +67,8 @@ export async function startBenchFleet(overrides: Record<string, string> = {}): P
 
 async function startProcess(main: string, env: NodeJS.ProcessEnv): Promise<BenchWorker> {
   const child: ChildProcess = spawn(process.execPath, [main], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  // Whatever ends the bench ends its workers.
+  process.once('exit', () => child.kill('SIGKILL'));
   const started = Promise.withResolvers<number>();
   createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
     if (line.includes('"msg":"started"')) started.resolve(JSON.parse(line).port);
