@@ -1,6 +1,7 @@
 import { errorCode } from '../errors.ts';
 import { unflushed } from '../postgres/session-state.ts';
-import type { TenantDatabase, Transaction } from '../postgres/tenant-database.ts';
+import type { TenantDatabase } from '../postgres/tenant-database.ts';
+import type { Transaction } from '../postgres/transaction.ts';
 import { Batcher } from './batcher.ts';
 import type { Failure } from './contracts/events.ts';
 import type { JobMessage } from './message.ts';

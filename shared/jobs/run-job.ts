@@ -1,7 +1,7 @@
 import { errorCode, errorMessage, MatcherError, type Remedy, remedyFor } from '../errors.ts';
 import { overBroken } from '../postgres/over-broken.ts';
 import { delays } from '../rabbitmq/topology.ts';
-import type { TenantScope } from '../tenancy/tenant-scope.ts';
+import type { JobScope } from '../tenancy/tenant-scope.ts';
 import type { Batcher } from './batcher.ts';
 import { ClaimKeeper, leaseLost } from './claim-keeper.ts';
 import { cancelledEvent, completionEvents, duplicateEvent, type Failure } from './contracts/events.ts';
@@ -64,7 +64,7 @@ const deadlyFrom = 3;
 export async function runJob(
   definition: AnyJobDefinition,
   message: JobMessage,
-  scope: TenantScope,
+  { forThread, ...scope }: JobScope,
   options: RunOptions,
 ): Promise<Fate> {
   const { db } = scope;
@@ -135,7 +135,7 @@ export async function runJob(
       return { claim, end, event: said(attempt, end) };
     };
     if ('thread' in completion) {
-      await completeInThread(scope.forThread, completion, { signal: keeper.signal, progress, end: success });
+      await completeInThread(forThread, completion, { signal: keeper.signal, progress, end: success });
       return;
     }
     if (typeof completion !== 'function') {

@@ -6,8 +6,6 @@ import { prepared } from './prepared.ts';
 import { leavesSessionAlone, resetSession } from './session-state.ts';
 import { runTransaction, type Transaction, unused } from './transaction.ts';
 
-export type { Transaction } from './transaction.ts';
-
 /** The tenant's database, as a job's handler sees it. What a statement leaves in its session is gone before the next use of the connection. */
 export interface TenantDatabase {
   query<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;

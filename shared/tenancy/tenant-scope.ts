@@ -23,8 +23,6 @@ export interface TenantScope {
    * in the middle, `work` is begun again, on the primary.
    */
   readonly snapshot: TenantDatabase['snapshot'];
-  /** What a worker thread needs to work for this tenant. */
-  readonly forThread: ForThread;
   readonly objects: TenantObjects;
   readonly redis: TenantRedis;
   /** Publishes an event of this tenant at once; for what is true only with a commit, there is the job's completion. */
@@ -32,10 +30,16 @@ export interface TenantScope {
   readonly log: Logger;
 }
 
+/** What a worker thread needs to work for the tenant. It names connections and the bucket, so it is not for a handler. */
 export interface ForThread {
   /** Lends one of the tenant's connections. */
   readonly seat: TakeSeat;
   readonly storage: ThreadStorage;
+}
+
+/** A scope, and what its job's completion may need that its handler must not have. */
+export interface JobScope extends TenantScope {
+  readonly forThread: ForThread;
 }
 
 /** How a thread comes to the tenant's objects; goes there as it is. */
@@ -53,7 +57,7 @@ export interface ScopeParts {
 
 /** A scope and its end: the tenant's pool stays open until it is released. */
 export interface LeasedScope {
-  readonly scope: TenantScope;
+  readonly scope: JobScope;
   release(): void;
 }
 
@@ -94,7 +98,7 @@ export async function leaseScope(
   const lease = await parts.pools.lease(tenantId);
   const { db, snapshot, seat, config, release } = lease;
   const { objects, redis, storage } = reachOf(parts, tenantId, lease);
-  const scope: TenantScope = Object.freeze({
+  const scope: JobScope = Object.freeze({
     tenantId,
     slug: config.slug,
     db,
