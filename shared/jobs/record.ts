@@ -191,8 +191,8 @@ async function recordDuplicate(
 }
 
 /**
- * Another job is remembered elsewhere to have succeeded with the message's idempotency key: this one is on record as its duplicate, unless the database knows
- * better about either of them.
+ * Another job is remembered elsewhere to have succeeded with the message's idempotency key: when the database knows it, too, this one is on record as its
+ * duplicate. (A database that was restored to an earlier state has lost the other's work with its record.)
  *
  * @returns whether it is a duplicate.
  */
@@ -208,8 +208,8 @@ async function recordRepeated(
        INSERT INTO jobs (id, type, body, body_sha256, state, duplicate_of, finished_at)
        SELECT $1, $2, $3::jsonb, $4::bytea, 'DUPLICATE', $5, now()
         WHERE NOT EXISTS (SELECT 1 FROM job_cancellations WHERE job_id = $1)
-          AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = $5 AND (type <> $2 OR idempotency_key IS DISTINCT FROM $6
-                                                                OR created_at < now() - make_interval(hours => $7)))
+          AND EXISTS (SELECT 1 FROM jobs WHERE id = $5 AND type = $2 AND idempotency_key = $6
+                                           AND created_at >= now() - make_interval(hours => $7))
        ON CONFLICT (id) DO NOTHING RETURNING 1)
      INSERT INTO outbox (event_id, event_type, body) SELECT $8::uuid, $9, $10::jsonb FROM duplicate RETURNING 1`,
     [

@@ -53,6 +53,28 @@ export interface WorkOptions {
 
 let threads: Piscina | undefined;
 
+/** What ends the works whose threads have not said a word yet. */
+const unheard = new Set<AbortController>();
+
+function startThreads(): Piscina {
+  const pool = new Piscina({
+    filename: new URL('./worker-thread.ts', import.meta.url).href,
+    minThreads: 0,
+    // One for every job: it is the slots that bound them.
+    maxThreads: 1000,
+    idleTimeout: 60_000,
+    // An idle thread's sockets close then, and not in the middle of the next job.
+    atomics: 'disabled',
+    // What computes gives way to what answers.
+    niceIncrement: 10,
+  });
+  // Of a thread that has nobody's work. Where one could not start, what has waited for it would wait for ever, and take a thousand threads when the next one can.
+  pool.on('error', (error) => {
+    for (const kill of unheard) kill.abort(error);
+  });
+  return pool;
+}
+
 /**
  * Runs the completion in a worker thread and ends its job in the same transaction. A thread is started when none is free and kept for a while: a fresh one
  * computes half as fast.
@@ -67,21 +89,14 @@ export async function completeInThread<T extends JobType>(
 ): Promise<void> {
   const { signal } = options;
   const seat = await takeSeat(signal);
-  threads ??= new Piscina({
-    filename: new URL('./worker-thread.ts', import.meta.url).href,
-    minThreads: 0,
-    // One for every job: it is the slots that bound them.
-    maxThreads: 1000,
-    idleTimeout: 60_000,
-    // What computes gives way to what answers.
-    niceIncrement: 10,
-  });
+  threads ??= startThreads();
   const { port1: port, port2 } = new MessageChannel();
   const told = new Int32Array(new SharedArrayBuffer(4));
   const kill = new AbortController();
   let processId: number | undefined;
   let silence: NodeJS.Timeout | undefined;
   port.on('message', (said: FromThread) => {
+    unheard.delete(kill);
     if (said.kind === 'connected') processId = said.processId;
     else if (said.kind === 'progress') options.progress(said.progress);
     else port.postMessage(answerTo(said.result));
@@ -106,9 +121,7 @@ export async function completeInThread<T extends JobType>(
   try {
     signal.throwIfAborted();
     const given: ThreadTask = { module: thread.href, task, connection: seat.connection, storage, port: port2, told };
-    const outcome: ThreadOutcome = await threads
-      .run(given, { transferList: [port2], signal: kill.signal })
-      .catch((error) => Promise.reject(threadEnded(error)));
+    const outcome = await runIn(threads, given, kill);
     if (outcome.ended) {
       done?.(ended as JobResult<T>);
       return;
@@ -126,10 +139,33 @@ export async function completeInThread<T extends JobType>(
   }
 }
 
+async function runIn(pool: Piscina, given: ThreadTask, kill: AbortController): Promise<ThreadOutcome> {
+  unheard.add(kill);
+  try {
+    return await pool.run(given, { transferList: [given.port], signal: kill.signal });
+  } catch (error) {
+    const cause = kill.signal.aborted ? kill.signal.reason : error;
+    throw unheard.has(kill) ? threadNotStarted(cause) : threadEnded(cause);
+  } finally {
+    unheard.delete(kill);
+    // Where no thread could be had, the pool keeps the work for the next one.
+    kill.abort();
+  }
+}
+
 function errorOf({ code, message, hint, remedy, stack }: ThreadFailure): MatcherError {
   const error = new MatcherError(code, message, { ...(hint === undefined ? {} : { hint }), remedy });
   if (stack !== undefined) error.stack = stack;
   return error;
+}
+
+/** There was no memory for a thread, say, or no file more that the process may open. */
+function threadNotStarted(cause: unknown): MatcherError {
+  return new MatcherError('THREAD_NOT_STARTED', `No worker thread could be started: ${errorMessage(cause)}`, {
+    hint: 'Look at the limits of the process: its memory, files and threads.',
+    remedy: 'not-now',
+    cause,
+  });
 }
 
 /** The thread is gone, with its connection: it ran out of memory, say. The process goes on. */

@@ -61,9 +61,8 @@ export default async function work({
       unused(),
       async (tx) => {
         const result = await run(tx, task, control);
-        const answer = once(port, 'message', { signal: end.signal }) as Promise<[ToThread]>;
         say({ kind: 'result', result });
-        const [message] = await answer;
+        const [message] = (await once(port, 'message', { signal: end.signal })) as [ToThread];
         if (message.kind === 'abort') throw aborted();
         const [ended] = await endJobs([{ db: tx, ...message.end }]);
         if (!ended) throw leaseLost();

@@ -16,8 +16,8 @@ export interface KeyOfType {
 
 /**
  * Which job succeeded with which idempotency key: under `idempotency:{type}:{SHA-256 of the key}` in the tenant's key space, the job's id. It spares the tenant's
- * database the refusal of a duplicate, and tells of jobs whose records are gone. The database's own uniqueness stands behind it, so that nothing here fails or
- * takes long: when Redis is away or slow, it knows of no job, and for a few seconds it isn't asked. One for the process.
+ * database the refusal of a duplicate, which would take the other claims of its batch with it. The database's own uniqueness stands behind it, so that nothing
+ * here fails or takes long: when Redis is away or slow, it knows of no job, and for a few seconds it isn't asked. One for the process.
  */
 export class IdempotencyKeys {
   readonly #ttlSec: number;

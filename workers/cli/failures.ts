@@ -91,13 +91,15 @@ export interface ErrorDocument {
 const hints: Record<string, string> = {
   TENANT_NOT_FOUND: 'matcher tenant list shows the active ones.',
   TENANT_SUSPENDED: 'matcher tenant reactivate ID gives the service back.',
-  TENANT_MANAGER_UNAVAILABLE: 'Check MULTI_TENANT_URL, and that the Tenant Manager runs.',
+  TENANT_MANAGER_UNAVAILABLE:
+    'Check MULTI_TENANT_URL, and that the Tenant Manager runs; when it answers 503, that its database and its broker do.',
   BROKER_UNAVAILABLE: 'Check that the tenant’s RabbitMQ runs and can be reached from here.',
   NOT_CONFIRMED: 'Whether the job was taken is unknown; running the command again does no harm.',
   FETCHER_UNAVAILABLE: 'Check FETCHER_URL, and that the Fetcher runs.',
   M2M_TOKEN_UNAVAILABLE: 'Check PLUGIN_AUTH_ADDRESS, and that the authorization service runs.',
   FETCHER_UNAUTHORIZED: 'The Fetcher has to trust the authorization service at PLUGIN_AUTH_ADDRESS.',
-  INVALID_CONFIG: 'These are environment variables; npm run services prints those of local servers.',
+  INVALID_CONFIG:
+    'These are environment variables. For npm run fleet on this machine: . .matcher/env; for npm run services: what it prints.',
 };
 
 const badUsage = new Set([

@@ -20,7 +20,7 @@ export function fleetTables(view: FleetView): string {
     [
       `${plural(view.tenants.length, 'tenant')}: ${states(view.tenants)}. ` +
         `Jobs: ${total(({ running }) => running)} running, ${total(waiting)} waiting, ` +
-        `${total(({ queues }) => queues?.delayed ?? 0)} delayed, ${total(({ queues }) => queues?.dead ?? 0)} dead letters.`,
+        `${total(({ queues }) => queues?.delayed ?? 0)} delayed, ${total(({ queues }) => queues?.dead ?? 0)} dead letters${counted(view.tenants)}.`,
       ...view.notes.map((note) => `! ${oneLine(note)}`),
     ].join('\n'),
   ];
@@ -100,6 +100,12 @@ function processRow(process: ProcessView) {
 
 function waiting({ queues }: TenantView): number {
   return Object.values(queues?.jobs ?? {}).reduce((sum, count) => sum + count, 0);
+}
+
+/** Of how many tenants the sums of what waits are, unless of all. */
+function counted(tenants: readonly TenantView[]): string {
+  const those = tenants.filter(({ queues }) => queues).length;
+  return those === tenants.length ? '' : ` (counted in ${grouped(those)} of ${plural(tenants.length, 'tenant')})`;
 }
 
 function states(tenants: readonly TenantView[]): string {

@@ -164,7 +164,7 @@ ingest@host:1    127.0.0.1:4018  running  0/4    1        0/100       0        0
 matching@host:1  127.0.0.1:4018  running  1/4    1        0/100       0        0  closed   ${started}
 matching@host:2  10.0.0.2:4018   stalled  0/4    0/2      0/100       0        0  closed   ${started}
 
-2 tenants: 1 active, 1 not consumed. Jobs: 1 running, 1,200 waiting, 0 delayed, 1 dead letters.
+2 tenants: 1 active, 1 not consumed. Jobs: 1 running, 1,200 waiting, 0 delayed, 1 dead letters (counted in 1 of 2 tenants).
 ! matching at 10.0.0.2:4018 is not ready: none of the 2 tenants of this process is consumed
 ! No process works export.run
 ! not consumed: b
