@@ -168,6 +168,15 @@ export function createTenantManagerClient(settings: Settings, { log, metrics }: 
       return breaker.state;
     },
     describeActive,
+    /**
+     * Every tenant, with what the service is for it.
+     *
+     * @throws MatcherError `TENANT_MANAGER_LACKS_CALL`
+     */
+    async describeAll() {
+      const path = `/v1/tenants?service=${service}`;
+      return ask({ name: 'all', method: 'GET', path, answer: activeTenantsAnswer, extension: true });
+    },
     async listActive(signal?: AbortSignal): Promise<TenantId[]> {
       const ids = (await describeActive(signal)).map((tenant) => tryCanonicalTenantId(tenant.id));
       return [...new Set(ids.filter((id) => id !== undefined))];

@@ -253,6 +253,19 @@ describe('the life of an association', () => {
     await reactivate(id);
     expect(await activeIds()).toContain(id);
   });
+
+  test('a list of all says what has become of those that are not active', async () => {
+    const [suspended, stopped, deleted, served] = await Promise.all([1, 2, 3, 4].map(() => manager.onboard()));
+    const without = (await manager.call('POST', '/v1/tenants', validTenant())).body.id;
+    await manager.call('PUT', `/v1/tenants/${suspended?.tenantId}/suspend`);
+    await manager.call('PUT', `/v1/tenants/${stopped?.tenantId}/associations/matcher/suspend`);
+    await manager.call('DELETE', `/v1/tenants/${deleted?.tenantId}`);
+    const { body } = await manager.call('GET', '/v1/tenants?service=matcher');
+    const statusOf = (id?: string) => body.find((one: { id: string }) => one.id === id)?.status;
+    const ids = [suspended, stopped, deleted, served].map((one) => one?.tenantId);
+    expect([...ids, without].map(statusOf)).toEqual(['suspended', 'suspended', 'deleted', 'active', null]);
+    expect((await manager.call('GET', '/v1/tenants')).status).toBe(400);
+  });
 });
 
 /** The same configuration, whenever it was changed. */

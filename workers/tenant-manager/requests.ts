@@ -122,8 +122,8 @@ export const removalQuery = z.object({
     .transform((value) => value === 'true'),
 });
 
-/** `GET /v1/tenants/active?service=` */
-export const activeQuery = z.object({
+/** `GET /v1/tenants/active?service=`, `GET /v1/tenants?service=` */
+export const listQuery = z.object({
   service: z.literal(service, { error: ({ input }) => (input === undefined ? 'is required' : unknownService) }),
 });
 

@@ -7,8 +7,8 @@ import type { Parts } from './parts.ts';
 import { checkProvisioned, Refusal, suspended, unknownTenant } from './refusals.ts';
 import { disassociate, purge } from './remove.ts';
 import {
-  activeQuery,
   associationOf,
+  listQuery,
   newAssociation,
   newLimits,
   newTenant,
@@ -23,6 +23,7 @@ import {
   findTenant,
   insertTenant,
   listActive,
+  listAll,
   livingTenant,
   reactivate,
   suspendTenant,
@@ -45,7 +46,9 @@ export function addRoutes(app: FastifyInstance, parts: Parts): void {
     return reply.code(201).send({ id: tenant.id, slug: tenant.slug, status: tenant.status });
   });
 
-  app.get('/v1/tenants/active', async (request) => listActive(pool, parse(activeQuery, request.query).service));
+  app.get('/v1/tenants/active', async (request) => listActive(pool, parse(listQuery, request.query).service));
+
+  app.get('/v1/tenants', async (request) => listAll(pool, parse(listQuery, request.query).service));
 
   app.get<OfTenant>('/v1/tenants/:tenantId', async (request) => {
     const tenantId = tenantOf(request.params);

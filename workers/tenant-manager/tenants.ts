@@ -88,6 +88,21 @@ export async function listActive(
   return rows;
 }
 
+/** Every tenant that there is or was, the deleted ones too. `status` is the service's where the tenant itself is active: null where it has none. */
+export async function listAll(
+  db: Queryable,
+  service: string,
+): Promise<{ id: string; name: string; slug: string; status: string | null }[]> {
+  const { rows } = await db.query(
+    `SELECT t.id, t.name, t.slug, CASE WHEN t.status = 'active' THEN a.status ELSE t.status END AS status
+     FROM tenant_manager.tenants t
+     LEFT JOIN tenant_manager.associations a ON a.tenant_id = t.id AND a.service = $1
+     ORDER BY t.id`,
+    [service],
+  );
+  return rows;
+}
+
 /** @returns when it was suspended, or `undefined` when it was not active. */
 export async function suspendTenant(db: Queryable, id: TenantId): Promise<Date | undefined> {
   const { rows } = await db.query<{ at: Date }>(

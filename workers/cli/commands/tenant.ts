@@ -81,9 +81,13 @@ export function addTenantCommands(program: Command, shell: Shell): void {
     },
   );
 
-  const list = tenant.command('list').description('Lists the tenants whose jobs are worked on.');
-  finishCommand(list, shell, 'matcher tenant list --json', async ({ out }) => {
-    const tenants = (await connect().manager.describeActive()).map(({ id, name, status }) => ({
+  const list = tenant
+    .command('list')
+    .description('Lists the tenants whose jobs are worked on.')
+    .option('--all', 'the suspended, removed and deleted ones, too');
+  finishCommand(list, shell, 'matcher tenant list --all', async ({ out }, { all }: { all?: boolean }) => {
+    const { manager } = connect();
+    const tenants = (await (all ? manager.describeAll() : manager.describeActive())).map(({ id, name, status }) => ({
       id,
       name: name ?? null,
       status: status ?? null,
@@ -92,7 +96,7 @@ export function addTenantCommands(program: Command, shell: Shell): void {
       ['ID', 'NAME', 'STATUS'],
       tenants.map(({ id, name, status }) => [id, name ?? '', status ?? '']),
     );
-    out.result({ tenants }, tenants.length === 0 ? 'There are no active tenants.' : text);
+    out.result({ tenants }, tenants.length === 0 ? `There are no ${all ? '' : 'active '}tenants.` : text);
   });
 
   const suspend = tenant
