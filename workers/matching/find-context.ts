@@ -32,7 +32,9 @@ export async function lockContext(tx: Transaction, name: string): Promise<FoundC
   }
   const [locked] = await tx.query('SELECT 1 FROM run_locks WHERE context_id = $1 FOR UPDATE SKIP LOCKED', [row.id]);
   if (!locked) {
-    throw new MatcherError('CONTEXT_BUSY', `Another run or decision is at work in the context ${name}`, { remedy: 'not-now' });
+    throw new MatcherError('CONTEXT_BUSY', `Another run or decision is at work in the context ${name}`, {
+      remedy: 'not-now',
+    });
   }
   return { id: row.id, definition: contextDefinition.parse(row.definition) };
 }
