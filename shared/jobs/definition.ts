@@ -50,7 +50,8 @@ export type ThreadedWork<T extends JobType, Task> = (
 
 /** How a worker thread and the job that it works for hear of each other, and what else of the tenant's it reaches. */
 export interface WorkControl {
-  readonly objects: TenantObjects;
+  /** The tenant's part of the bucket. To be called once. */
+  objects(): Promise<TenantObjects>;
   /** Aborted when the work must end. Heard of only where the work awaits something. */
   readonly signal: AbortSignal;
   /** The same, for work that awaits nothing: looks into memory that the main thread writes. */

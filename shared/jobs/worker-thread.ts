@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { errorCode, errorMessage, MatcherError, remedyFor } from '../errors.ts';
-import { createS3Client, tenantObjects } from '../objects/tenant-objects.ts';
 import { connectionOptions } from '../postgres/connection-options.ts';
 import { countedClient } from '../postgres/counted-client.ts';
 import { runTransaction, unused } from '../postgres/transaction.ts';
@@ -40,9 +39,15 @@ export default async function work({
       return aborted();
     },
   };
-  const s3 = createS3Client(storage.settings);
+  let disconnect = () => {};
   const control: WorkControl = {
-    objects: tenantObjects(s3, storage.settings, keySpaceOf(storage.settings, storage.tenantId)),
+    async objects() {
+      // Most works need none, and reading its library takes longer than all the rest of a thread's start.
+      const { createS3Client, tenantObjects } = await import('../objects/tenant-objects.ts');
+      const s3 = createS3Client(storage.settings);
+      disconnect = () => s3.destroy();
+      return tenantObjects(s3, storage.settings, keySpaceOf(storage.settings, storage.tenantId));
+    },
     signal: end.signal,
     cancellation,
     progress: (progress) => say({ kind: 'progress', progress }),
@@ -73,7 +78,7 @@ export default async function work({
   } catch (error) {
     return { ended: false, failure: failureOf(error, !connected && client !== undefined) };
   } finally {
-    s3.destroy();
+    disconnect();
     await client?.end().catch(() => {});
     port.close();
   }

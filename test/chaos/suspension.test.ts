@@ -13,7 +13,9 @@ let other: TestTenant;
 const workers = 2;
 
 beforeAll(async () => {
-  fleet = await startFleet({ workers: 0, overrides: { JOB_SLOTS: '16', DRAIN_TIMEOUT_SEC: '60' } });
+  // The lease is long, so that no job that is held up exchanges its message for one in a delay queue.
+  const overrides = { JOB_SLOTS: '16', DRAIN_TIMEOUT_SEC: '60', JOB_LEASE_SEC: '30' };
+  fleet = await startFleet({ workers: 0, overrides });
   other = await fleet.tenant();
   await fleet.worker({ MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC: '3600' });
   await fleet.worker({ MULTI_TENANT_REDIS_HOST: '', MULTI_TENANT_CONNECTIONS_CHECK_INTERVAL_SEC: '1' });

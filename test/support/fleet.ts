@@ -19,12 +19,7 @@ import type { FleetTiming } from '@matcher/shared/tenancy/fleet-share.ts';
 import type { TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import type { TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { Client } from 'pg';
-import { exportRun } from '../../workers/export/export-run.ts';
-import { ingestionRun } from '../../workers/ingest/ingestion-run.ts';
-import { contextApply } from '../../workers/matching/context-apply.ts';
-import { matchingConfirm, matchingReject, matchingRevoke } from '../../workers/matching/decisions.ts';
-import { matchingManual } from '../../workers/matching/matching-manual.ts';
-import { matchingRun } from '../../workers/matching/matching-run.ts';
+import { everyJob } from './every-job.ts';
 import {
   asAdministrator,
   type Fixture,
@@ -33,17 +28,6 @@ import {
   startFixture,
   tenantManagerEnv,
 } from './tenant-manager.ts';
-
-const everyJob: readonly AnyJobDefinition[] = [
-  contextApply,
-  ingestionRun,
-  matchingRun,
-  matchingConfirm,
-  matchingReject,
-  matchingRevoke,
-  matchingManual,
-  exportRun,
-];
 
 const root = resolve(import.meta.dirname, '../..');
 

@@ -29,7 +29,8 @@ const load: ThreadedWork<'ingestion.run', LoadTask> = async (tx, task, control) 
   const { target, mapping } = await lockSource(tx, task);
   const tally = { records: 0, rejected: 0, rejections: [] as Rejection[] };
   // A download holds a connection until it is read to its end or destroyed: it begins when nothing else can fail before that.
-  const file = await control.objects.get(objectKey, { signal: control.signal });
+  const objects = await control.objects();
+  const file = await objects.get(objectKey, { signal: control.signal });
   let staged: number;
   try {
     const records = readRecords(file, format, mappedColumns(mapping));
