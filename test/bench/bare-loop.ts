@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Settings } from '@matcher/shared/config/variables.ts';
 import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
 import { eventsExchange } from '@matcher/shared/rabbitmq/topology.ts';
@@ -42,6 +43,8 @@ export async function startBareLoop(tenants: readonly TenantConfig[], settings: 
   );
   return async () => {
     await Promise.all(working);
+    // An acknowledgement whose connection closes at once may be lost, and its job come again.
+    await delay(1000);
     await Promise.all(closers.map((close) => close()));
   };
 }
