@@ -1,9 +1,10 @@
+import { asked } from './asked.ts';
 import { type BareTime, bareInAndOut, emptyTablesBeside, makeTablesBeside, readWritten } from './bare-copy.ts';
 import { cpuOfWork } from './cpu-of-work.ts';
 import { startBenchFleet } from './fleet.ts';
 import { forgetEveryRun } from './forget-runs.ts';
 import { loadSides } from './load-sides.ts';
-import { type MeasuredRun, openMatchTenant, type Rules, recordsAsked, step } from './match-tenant.ts';
+import { type MeasuredRun, openMatchTenant, type Rules, step } from './match-tenant.ts';
 import { madeSides } from './million.ts';
 import { inPlainSql, type PairsQuery, patienceSec } from './plain-sql.ts';
 import { median, report, rounded } from './report.ts';
@@ -25,7 +26,7 @@ export interface MatchBench {
  * turns; the first round warms up. And, once and for information, the same pairs in plain SQL.
  */
 export async function matchAgainstBare({ name, rules, limit, fields, plainSql }: MatchBench): Promise<void> {
-  const records = recordsAsked(1_000_000);
+  const records = asked('records', 1_000_000);
   // Before there are connections, whose heartbeats it would hold up.
   const made = madeSides(records, false);
   const fleet = await startBenchFleet();

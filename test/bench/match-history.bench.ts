@@ -1,8 +1,9 @@
+import { asked } from './asked.ts';
 import { startBenchFleet } from './fleet.ts';
 import { forgetRun } from './forget-runs.ts';
 import { loadSides } from './load-sides.ts';
 import { stageMedians } from './match-against-bare.ts';
-import { exactRules, type MeasuredRun, openMatchTenant, recordsAsked, step } from './match-tenant.ts';
+import { exactRules, type MeasuredRun, openMatchTenant, step } from './match-tenant.ts';
 import { madeSides } from './million.ts';
 import { median, report, rounded } from './report.ts';
 import { makeHistory } from './settled-history.ts';
@@ -15,7 +16,7 @@ const newRecords = 10_000;
 const rounds = 7;
 const warmUps = 2;
 const limit = 1.5;
-const settled = recordsAsked(10_000_000);
+const settled = asked('records', 10_000_000);
 const say = (line: string) => void process.stderr.write(`${line}\n`);
 
 const fleet = await startBenchFleet();

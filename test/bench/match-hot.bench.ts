@@ -1,10 +1,11 @@
+import { asked } from './asked.ts';
 import { makeTablesBeside } from './bare-copy.ts';
 import { cpuOfWork } from './cpu-of-work.ts';
 import { startBenchFleet } from './fleet.ts';
 import { forgetEveryRun } from './forget-runs.ts';
 import { loadSides } from './load-sides.ts';
 import { stageMedians } from './match-against-bare.ts';
-import { type MeasuredRun, openMatchTenant, recordsAsked, step, toleranceRules } from './match-tenant.ts';
+import { type MeasuredRun, openMatchTenant, step, toleranceRules } from './match-tenant.ts';
 import { madeSides } from './million.ts';
 import { inPlainSql, patienceSec, tolerancePairs } from './plain-sql.ts';
 import { median, report, rounded } from './report.ts';
@@ -15,7 +16,7 @@ import { median, report, rounded } from './report.ts';
  */
 const rounds = 3;
 const limit = 1.3;
-const records = recordsAsked(1_000_000);
+const records = asked('records', 1_000_000);
 
 // Before there are connections, whose heartbeats it would hold up.
 const made = { uniform: madeSides(records, false), hot: madeSides(records, true) };

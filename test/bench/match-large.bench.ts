@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
+import { asked } from './asked.ts';
 import { startBenchFleet } from './fleet.ts';
 import { forgetEveryRun } from './forget-runs.ts';
 import { loadSides } from './load-sides.ts';
-import { exactRules, openMatchTenant, recordsAsked, step, toleranceRules } from './match-tenant.ts';
+import { exactRules, openMatchTenant, step, toleranceRules } from './match-tenant.ts';
 import { madeSides } from './million.ts';
 import { report, rounded } from './report.ts';
 
 /** The most memory that a worker process has resident while it matches four million a side, by either kind of rule, each in a process of its own. */
 const limitBytes = 2 ** 31;
-const records = recordsAsked(4_000_000);
+const records = asked('records', 4_000_000);
 
 // Before there are connections, whose heartbeats it would hold up.
 const made = madeSides(records, false);

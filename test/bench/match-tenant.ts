@@ -60,12 +60,6 @@ export async function step<T>(what: string, work: () => Promise<T>): Promise<T> 
   return result;
 }
 
-/** @param initial how many records when `--records` does not say. */
-export function recordsAsked(initial: number): number {
-  const at = process.argv.indexOf('--records');
-  return at === -1 ? initial : Number(process.argv[at + 1]);
-}
-
 export async function openMatchTenant(fleet: BenchFleet, worker: BenchWorker): Promise<MatchTenant> {
   const { tenantId, postgres } = await fleet.manager.onboard();
   const log = createLog({ ENV_NAME: 'bench', LOG_LEVEL: 'warn' }, 'bench');

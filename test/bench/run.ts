@@ -11,9 +11,10 @@ const names = globSync('*.bench.ts', { cwd: import.meta.dirname })
   .sort();
 const help = `Measures against a baseline in the same run, on real servers that are started for it.
 
-  npm run bench -- NAME [--records N]
+  npm run bench -- NAME [--records N | --tenants N]
                              one of: ${names.join(', ')}
   --records N                for those that match: a trial with so many records a side, of match-history so many settled ones
+  --tenants N                for tenants: a trial with so many that are known
 
 Prints a table and, as its last line, JSON: {"bench":NAME,"ratio":r,"limit":l,…}. A ratio above its limit exits 1.
 `;
@@ -24,7 +25,8 @@ if (name === '--help' || name === '-h') {
   process.stdout.write(help);
   process.exit(0);
 }
-const isTrial = name?.startsWith('match-') && more.length === 2 && more[0] === '--records' && Number(more[1]) > 0;
+const size = name?.startsWith('match-') ? '--records' : name === 'tenants' ? '--tenants' : undefined;
+const isTrial = size !== undefined && more.length === 2 && more[0] === size && Number(more[1]) > 0;
 if (name === undefined || !names.includes(name) || (more.length > 0 && !isTrial)) {
   process.stderr.write(help);
   process.exit(2);

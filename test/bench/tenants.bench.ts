@@ -5,14 +5,15 @@ import { canonicalTenantId } from '@matcher/shared/tenancy/tenant-id.ts';
 import { simpleContext } from '../support/contexts.ts';
 import { until } from '../support/fleet.ts';
 import { asAdministrator } from '../support/tenant-manager.ts';
+import { asked } from './asked.ts';
 import { type BenchFleet, startBenchFleet } from './fleet.ts';
 import { median, report, rounded } from './report.ts';
 
 /**
  * What tenants cost that have nothing to do: the memory and connections of a matching worker that knows 1,000 tenants, 10 of which
- * have work, against one that knows only those 10. And how soon the first job of a tenant that comes now is done.
+ * have work, against one that knows only those 10. (A trial with `--tenants N` knows N.) And how soon the first job of a tenant that comes now is done.
  */
-const many = 1000;
+const many = asked('tenants', 1000);
 const working = 10;
 const limit = 1.5;
 const newcomers = 5;
