@@ -291,11 +291,15 @@ export type JobEnding =
   | { state: 'FAILED'; error: Failure }
   | { state: 'CANCELLED' };
 
-export interface EndAsked {
-  db: Pick<TenantDatabase | Transaction, 'query'>;
+/** How a job is to end, and what is said of it. */
+export interface Ending {
   claim: Claim;
   end: JobEnding;
   event: OutboxRow;
+}
+
+export interface EndAsked extends Ending {
+  db: Pick<TenantDatabase | Transaction, 'query'>;
 }
 
 /** @returns how jobs of one tenant that have nothing else to write are ended: several in one statement where several end at once. */

@@ -8,7 +8,7 @@ import type { Progress } from './contracts/events.ts';
 import type { JobType } from './contracts/job-types.ts';
 import type { JobResult } from './contracts/results.ts';
 import type { ThreadedCompletion } from './definition.ts';
-import type { EndAsked } from './record.ts';
+import type { Ending } from './record.ts';
 
 /** What a worker thread is given. */
 export interface ThreadTask {
@@ -29,7 +29,7 @@ export type FromThread =
   | { kind: 'result'; result: unknown };
 
 /** What a worker thread is told. */
-export type ToThread = { kind: 'abort' } | { kind: 'end'; end: Omit<EndAsked, 'db'> };
+export type ToThread = { kind: 'abort' } | { kind: 'end'; end: Ending };
 
 /** How a work ended. Errors as data, since of a class of ours only the message would arrive. */
 export type ThreadOutcome = { ended: true } | { ended: false; failure: ThreadFailure };
@@ -48,7 +48,7 @@ export interface WorkOptions {
   signal: AbortSignal;
   progress(progress: Progress): void;
   /** What ends the job with this result. What it throws ends the work instead. */
-  end(result: unknown): Omit<EndAsked, 'db'>;
+  end(result: unknown): Ending;
 }
 
 let threads: Piscina | undefined;

@@ -30,12 +30,12 @@ export class PoolPlace {
   refusal: Error | undefined;
   /** PostgreSQL has refused it a connection. */
   refused = false;
-  /** When its last user left. */
-  restsSince = 0;
-  idleTimer: NodeJS.Timeout | undefined;
   readonly gone = Promise.withResolvers<void>();
   /** When the first of the present leases came. */
   #busySince = 0;
+  /** When its last user left. */
+  #restsSince = 0;
+  #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(tenantId: TenantId, opened: Promise<OpenedPool>, abandon: AbortController) {
     this.tenantId = tenantId;
@@ -59,6 +59,29 @@ export class PoolPlace {
 
   leave(): void {
     this.leases--;
+  }
+
+  /** Nobody is there now: calls `over` when that has been so for `idleMs`. The timer is not set anew with every use: when it fires, it looks when the last one was. */
+  rest(idleMs: number, over: () => void): void {
+    this.#restsSince = performance.now();
+    if (!this.#idleTimer) this.#look(idleMs, idleMs, over);
+  }
+
+  #look(afterMs: number, idleMs: number, over: () => void): void {
+    const look = () => {
+      this.#idleTimer = undefined;
+      if (!this.idle) return;
+      const left = this.#restsSince + idleMs - performance.now();
+      if (left >= 1) this.#look(left, idleMs, over);
+      else over();
+    };
+    this.#idleTimer = setTimeout(look, afterMs).unref();
+  }
+
+  /** It is being closed. */
+  close(): void {
+    clearTimeout(this.#idleTimer);
+    this.closing = true;
   }
 }
 

@@ -71,11 +71,6 @@ export class TenantPools {
     });
   }
 
-  /** Places in use, to be shown. */
-  get size(): number {
-    return this.#places.size;
-  }
-
   /** `open` counts every place, opening and closing ones included. */
   state(): { open: number; leased: number; closing: number; waiting: number } {
     const leased = this.#places.count(({ leases }) => leases > 0);
@@ -339,21 +334,8 @@ export class TenantPools {
     this.#options.onRefused?.(tenantId);
   }
 
-  /** The timer is not set anew with every use: when it fires, it looks when the last one was. */
   #rest(place: PoolPlace): void {
-    place.restsSince = performance.now();
-    if (!place.idleTimer) this.#look(place, this.#idleMs);
-  }
-
-  #look(place: PoolPlace, afterMs: number): void {
-    const look = () => {
-      place.idleTimer = undefined;
-      if (!place.idle) return;
-      const left = place.restsSince + this.#idleMs - performance.now();
-      if (left >= 1) this.#look(place, left);
-      else this.#dismiss(place, 'idle');
-    };
-    place.idleTimer = setTimeout(look, afterMs).unref();
+    place.rest(this.#idleMs, () => this.#dismiss(place, 'idle'));
   }
 
   /** As `dismiss`, and those who are still coming in are refused. */
@@ -374,8 +356,7 @@ export class TenantPools {
   }
 
   #close(place: PoolPlace, reason: CloseReason): void {
-    clearTimeout(place.idleTimer);
-    place.closing = true;
+    place.close();
     this.#report();
     const late = setTimeout(() => {
       place.slow = true;

@@ -2,10 +2,8 @@ import { formatAmount } from '@matcher/shared/money/decimal.ts';
 import { WideNumeric } from '@matcher/shared/postgres/copy-binary-numeric.ts';
 import { readBinaryRows } from '@matcher/shared/postgres/copy-binary-read.ts';
 import { BinaryRows } from '@matcher/shared/postgres/copy-binary-write.ts';
-import { type TenantDatabase, tenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
-import { Slots } from '@matcher/shared/slots.ts';
+import type { TenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
 import fc from 'fast-check';
-import { Pool } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { exactAmount } from '../../workers/matching/derived-texts.ts';
 import { textAt } from '../../workers/matching/engine/packed-text.ts';
@@ -13,26 +11,18 @@ import { FIXED_COLUMNS, idText, OpenColumns } from '../../workers/matching/open-
 import { openTestDatabases, type TestDatabases } from '../support/databases.ts';
 
 let databases: TestDatabases;
-let pool: Pool;
 let db: TenantDatabase;
 
 beforeAll(async () => {
   databases = await openTestDatabases();
-  const { host, port, user, password, database } = (await databases.create()).postgres;
-  pool = new Pool({ host, port, user, password, database, max: 2 });
-  // A pool is told that it has ended before its last connection has.
-  pool.on('error', () => {});
-  db = tenantDatabase(pool, new Slots(1), 30_000);
+  db = databases.database(await databases.create());
   await db.query(
     `CREATE TABLE cells (id bigint PRIMARY KEY, external_id text NOT NULL, amount numeric(28, 8) NOT NULL, currency char(3) NOT NULL,
                          occurred_at timestamptz NOT NULL, amount_base numeric(28, 8), base_currency char(3), metadata jsonb, reference text,
                          small smallint, letter "char")`,
   );
 });
-afterAll(async () => {
-  await pool.end();
-  await databases.close();
-});
+afterAll(() => databases.close());
 
 interface Cells {
   id: bigint;

@@ -1,28 +1,18 @@
 import { copyRow } from '@matcher/shared/postgres/copy-text.ts';
-import { type TenantDatabase, tenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
-import { Slots } from '@matcher/shared/slots.ts';
+import type { TenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
 import fc from 'fast-check';
-import { Pool } from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openTestDatabases, type TestDatabases } from '../support/databases.ts';
 
 let databases: TestDatabases;
-let pool: Pool;
 let db: TenantDatabase;
 
 beforeAll(async () => {
   databases = await openTestDatabases();
-  const { host, port, user, password, database } = (await databases.create()).postgres;
-  pool = new Pool({ host, port, user, password, database, max: 2 });
-  // A pool is told that it has ended before its last connection has.
-  pool.on('error', () => {});
-  db = tenantDatabase(pool, new Slots(1), 30_000);
+  db = databases.database(await databases.create());
   await db.query('CREATE TABLE cells (row integer PRIMARY KEY, one text, other text, amount numeric)');
 });
-afterAll(async () => {
-  await pool.end();
-  await databases.close();
-});
+afterAll(() => databases.close());
 beforeEach(() => db.query('TRUNCATE cells'));
 
 type Row = [string | null, string | null];

@@ -1,33 +1,23 @@
 import { type ContextDefinition, contextDefinition } from '@matcher/shared/jobs/contracts/context.ts';
 import { matchingRunResult } from '@matcher/shared/jobs/contracts/results.ts';
 import { migrate } from '@matcher/shared/postgres/migrate.ts';
-import { type TenantDatabase, tenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
-import { Slots } from '@matcher/shared/slots.ts';
-import { Pool } from 'pg';
+import type { TenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import workMatchingRun from '../../workers/matching/run-work.ts';
 import { simpleContext } from '../support/contexts.ts';
 import { openTestDatabases, type TestDatabases } from '../support/databases.ts';
 
 let databases: TestDatabases;
-let pool: Pool;
 let db: TenantDatabase;
 let sources: Record<string, number>;
 
 beforeAll(async () => {
   databases = await openTestDatabases();
   const config = await databases.create();
-  const { host, port, user, password, database } = config.postgres;
   await migrate(await databases.connect(config), config.tenantId);
-  pool = new Pool({ host, port, user, password, database, max: 2 });
-  // A pool is told that it has ended before its last connection has.
-  pool.on('error', () => {});
-  db = tenantDatabase(pool, new Slots(1), 30_000);
+  db = databases.database(config);
 });
-afterAll(async () => {
-  await pool.end();
-  await databases.close();
-});
+afterAll(() => databases.close());
 
 type ContextInput = Parameters<typeof contextDefinition.parse>[0];
 

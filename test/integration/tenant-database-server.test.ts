@@ -316,6 +316,6 @@ describe('stopping while a pool is opened', () => {
     await until(() => proxy.mode === 'swallow');
     await pools.closeAll();
     expect(await opening).toMatchObject({ code: 'SHUTTING_DOWN', remedy: 'not-now' });
-    expect(pools.size).toBe(0);
+    expect(pools.state().open).toBe(0);
   });
 });

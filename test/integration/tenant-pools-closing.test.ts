@@ -32,7 +32,7 @@ describe('idle pools', () => {
   test('are closed when nobody used them for the idle time', async () => {
     const pools = fixture.pools(3, {}, shortly);
     await fixture.openIdle(pools, a, b);
-    await until(() => pools.size === 0);
+    await until(() => pools.state().open === 0);
     expect(await fixture.connected()).toEqual([]);
     await works(await pools.lease(a));
   });
@@ -42,7 +42,7 @@ describe('idle pools', () => {
     await fixture.openIdle(pools, a);
     const lease = await pools.lease(a);
     await fixture.openIdle(pools, b);
-    await until(() => pools.size === 1);
+    await until(() => pools.state().open === 1);
     await works(lease);
     expect(await fixture.connected()).toEqual([a]);
     expect((await pools.lease(a)).pool).toBe(lease.pool);
@@ -65,7 +65,7 @@ describe('a tenant that is gone', () => {
     first.release();
     await works(second);
     second.release();
-    await until(() => pools.size === 0);
+    await until(() => pools.state().open === 0);
     expect(await fixture.connected()).toEqual([]);
   });
 
@@ -80,7 +80,7 @@ describe('a tenant that is gone', () => {
     expect(pools.state()).toMatchObject({ open: 2, leased: 2 });
     // The old one is closed by whoever leaves it last, and nobody is sent back to it.
     old.release();
-    await until(() => pools.size === 1);
+    await until(() => pools.state().open === 1);
     expect((await pools.lease(a)).pool).toBe(renewed.pool);
     expect(fixture.source.asked).toEqual([a, a]);
   });
@@ -93,7 +93,7 @@ describe('a tenant that is gone', () => {
     await pools.retire(a);
     resolve();
     await expect(opening).rejects.toMatchObject({ code: 'TENANT_REMOVED', remedy: 'not-now' });
-    await until(() => pools.size === 0);
+    await until(() => pools.state().open === 0);
     expect(await fixture.connected()).toEqual([]);
   });
 
@@ -107,7 +107,7 @@ describe('a tenant that is gone', () => {
     resolve();
     await expect(opening).rejects.toMatchObject({ code: 'TENANT_REMOVED' });
     await works(await renewed);
-    await until(() => pools.size === 1);
+    await until(() => pools.state().open === 1);
     expect(fixture.source.asked).toEqual([a, a]);
   });
 
@@ -178,7 +178,7 @@ describe('stopping', () => {
     await works(holder);
     holder.release();
     await stopped;
-    expect(pools.size).toBe(0);
+    expect(pools.state().open).toBe(0);
     expect(await fixture.connected()).toEqual([]);
   });
 

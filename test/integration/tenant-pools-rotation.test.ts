@@ -72,7 +72,7 @@ describe('changed credentials', () => {
     client.release();
     expect(pools.state()).toMatchObject({ open: 2, leased: 2 });
     old.release();
-    await until(() => pools.size === 1);
+    await until(() => pools.state().open === 1);
     await works(renewed);
     expect(await metrics.registry.metrics()).toContain('matcher_tenant_rotations_total{resource="postgresql"} 1');
     expect(await metrics.registry.metrics()).toContain('matcher_tenant_pools_closed_total{reason="replaced"} 1');
@@ -85,7 +85,7 @@ describe('changed credentials', () => {
     for (let i = 1; i <= 2; i++) {
       pools.refresh(wrong);
       await until(() => fixture.lines.filter((line) => line.includes('the pool stays as it was')).length === i);
-      await until(() => pools.size === 1);
+      await until(() => pools.state().open === 1);
       const lease = await pools.lease(a);
       expect(lease.pool).toBe(old.pool);
       await works(lease);
@@ -106,11 +106,11 @@ describe('changed credentials', () => {
     const old = await pools.lease(a);
     await rotate('rotated');
     for (let i = 0; i < 10; i++) pools.refresh(withPassword('rotated'));
-    expect(pools.size).toBe(2);
+    expect(pools.state().open).toBe(2);
     old.release();
-    await until(() => pools.size === 1 && pools.poolOf(a));
+    await until(() => pools.state().open === 1 && pools.poolOf(a));
     for (let i = 0; i < 10; i++) pools.refresh(withPassword('rotated'));
-    expect(pools.size).toBe(1);
+    expect(pools.state().open).toBe(1);
     expect(await metrics.registry.metrics()).toContain('tenant_connections_total 2');
   });
 
@@ -121,7 +121,7 @@ describe('changed credentials', () => {
     pools.refresh(withLimits(9));
     await until(() => pools.poolOf(a)?.max === 9);
     old.release();
-    await until(() => pools.size === 1);
+    await until(() => pools.state().open === 1);
     expect(pools.poolOf(a)).toMatchObject({ max: 9 });
   });
 });
@@ -135,7 +135,7 @@ describe('what is a change', () => {
     const same = await pools.lease(a);
     expect(same.pool).toBe(lease.pool);
     expect(same.config).toEqual(moved);
-    expect(pools.size).toBe(1);
+    expect(pools.state().open).toBe(1);
     pools.refresh(withLimits(4));
     await until(() => pools.poolOf(a)?.max === 4);
   });
@@ -143,7 +143,7 @@ describe('what is a change', () => {
   test('of a tenant without a pool, nothing happens', async () => {
     const pools = fixture.pools(2);
     pools.refresh(withLimits(4));
-    expect(pools.size).toBe(0);
+    expect(pools.state().open).toBe(0);
     expect(fixture.source.asked).toEqual([]);
   });
 
@@ -151,7 +151,7 @@ describe('what is a change', () => {
     const pools = fixture.pools(2);
     const lease = pools.lease(a);
     pools.refresh(withLimits(4));
-    expect(pools.size).toBe(1);
+    expect(pools.state().open).toBe(1);
     await works(await lease);
     await until(() => pools.poolOf(a)?.max === 4);
   });
@@ -162,7 +162,7 @@ describe('a full fleet', () => {
     const pools = fixture.pools(1);
     await fixture.openIdle(pools, a);
     pools.refresh(await rotate('rotated'));
-    await until(() => pools.size === 0);
+    await until(() => pools.state().open === 0);
     await works(await pools.lease(a));
   });
 
@@ -213,12 +213,12 @@ describe('a full fleet', () => {
     const pools = fixture.pools(2);
     const old = await pools.lease(a);
     pools.refresh(await rotate('rotated'));
-    expect(pools.size).toBe(2);
+    expect(pools.state().open).toBe(2);
     // Used more recently than the successor.
     (await pools.lease(a)).release();
     await pools.retire(a);
     old.release();
-    await until(() => pools.size === 0);
+    await until(() => pools.state().open === 0);
     expect(await fixture.connected()).toEqual([]);
     await works(await pools.lease(a));
   });
@@ -249,7 +249,7 @@ describe('credentials that PostgreSQL refuses', () => {
     expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
     client.release();
     job.release();
-    await until(() => pools.size === 1);
+    await until(() => pools.state().open === 1);
     expect(await metrics.registry.metrics()).toContain(
       'tenant_connection_errors_total{resource="postgresql",code="28P01"} 1',
     );
@@ -323,7 +323,7 @@ describe('busy is not sick', () => {
     const waiting = lease.pool.query('SELECT 1 AS one');
     for (let i = 0; i < 5; i++) pools.refresh(structuredClone(config));
     expect(pools.poolOf(a)).toEqual({ leases: 1, connections: 2, idle: 0, waiting: 1, max: 2 });
-    expect(pools.size).toBe(1);
+    expect(pools.state().open).toBe(1);
     for (const client of taken) client.release();
     expect((await waiting).rows).toEqual([{ one: 1 }]);
     const next = await pools.lease(a);

@@ -60,7 +60,7 @@ describe('opening', () => {
     const results = await Promise.allSettled(Array.from({ length: 10 }, () => pools.lease(a)));
     for (const result of results) expect(result).toMatchObject({ reason: { code: 'TENANT_NOT_FOUND' } });
     expect(fixture.source.asked).toEqual([a]);
-    expect(pools.size).toBe(0);
+    expect(pools.state().open).toBe(0);
     fixture.source.known.set(a, ofA);
     await works(await pools.lease(a));
   });

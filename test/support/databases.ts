@@ -2,9 +2,11 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { loadSettings } from '@matcher/shared/config/load.ts';
 import type { Settings } from '@matcher/shared/config/variables.ts';
 import { connectionOptions } from '@matcher/shared/postgres/connection-options.ts';
+import { type TenantDatabase, tenantDatabase } from '@matcher/shared/postgres/tenant-database.ts';
+import { Slots } from '@matcher/shared/slots.ts';
 import { singleTenantConfig, type TenantConfig } from '@matcher/shared/tenancy/tenant-config.ts';
 import { canonicalTenantId, type TenantId } from '@matcher/shared/tenancy/tenant-id.ts';
-import { Client, type QueryResultRow } from 'pg';
+import { Client, Pool, type QueryResultRow } from 'pg';
 
 /** Empty databases of a test file's own on the tests' server, each as a tenant's. */
 export interface TestDatabases {
@@ -14,6 +16,8 @@ export interface TestDatabases {
   withOwnRole(config: TenantConfig): Promise<TenantConfig>;
   /** Runs one query as the administrator, who sees what every database's connections do. */
   ask<R extends QueryResultRow>(sql: string, values?: unknown[]): Promise<R[]>;
+  /** A tenant's database as a job sees it, over two connections, closed at the end. */
+  database(config: TenantConfig): TenantDatabase;
   /** A connection of its own to a tenant's database, closed at the end. */
   connect(config: TenantConfig, overrides?: Partial<Settings>): Promise<Client>;
   close(): Promise<void>;
@@ -27,6 +31,7 @@ export async function openTestDatabases(overrides: NodeJS.ProcessEnv = {}): Prom
   const databases: string[] = [];
   const roles: string[] = [];
   const clients: Client[] = [];
+  const pools: Pool[] = [];
   return {
     settings,
     async create() {
@@ -46,6 +51,13 @@ export async function openTestDatabases(overrides: NodeJS.ProcessEnv = {}): Prom
     async ask<R extends QueryResultRow>(sql: string, values?: unknown[]) {
       return (await administrator.query<R>(sql, values)).rows;
     },
+    database({ postgres: { host, port, user, password, database } }) {
+      const pool = new Pool({ host, port, user, password, database, max: 2 });
+      // A pool is told that it has ended before its last connection has.
+      pool.on('error', () => {});
+      pools.push(pool);
+      return tenantDatabase(pool, new Slots(1), 30_000);
+    },
     async connect({ postgres }, overrides = {}) {
       const client = new Client(connectionOptions(postgres, { ...settings, ...overrides }, 'test'));
       // A test may end it from the server's side.
@@ -55,7 +67,7 @@ export async function openTestDatabases(overrides: NodeJS.ProcessEnv = {}): Prom
       return client;
     },
     async close() {
-      await Promise.all(clients.map((client) => client.end()));
+      await Promise.all([...clients, ...pools].map((one) => one.end()));
       for (const database of databases) await administrator.query(`DROP DATABASE ${database} WITH (FORCE)`);
       for (const role of roles) await administrator.query(`DROP ROLE ${role}`);
       await administrator.end();

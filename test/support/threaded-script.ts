@@ -1,7 +1,8 @@
+import { threadId } from 'node:worker_threads';
 import { MatcherError } from '@matcher/shared/errors.ts';
 import type { ThreadedWork } from '@matcher/shared/jobs/definition.ts';
 
-/** What a test has a worker thread do, one after the other. */
+/** What a test has a worker thread do, one after the other. Its result is which thread that was. */
 export interface ThreadScript {
   /** Statements of the transaction. */
   sql?: string[];
@@ -21,6 +22,6 @@ const run: ThreadedWork<'matching.run', ThreadScript> = async (tx, script, contr
   }
   if (script.fail) throw new MatcherError('SCRIPT_FAILED', 'as it was told', { remedy: script.fail, hint: 'None.' });
   if (script.exit) process.exit(3);
-  return 'well' as never;
+  return { threadId } as never;
 };
 export default run;

@@ -238,12 +238,12 @@ const steps = [
       const open = world.existing.filter(({ state }) => state === 'open');
       const fake = open[index % open.length];
       if (!fake) return;
-      const { size } = world.pools;
+      const { open: before } = world.pools.state();
       fake.refused();
       // What is configured as it was is left alone.
       if (fake.version !== world.versions.get(fake.tenantId)) return;
       expect(fake.state, 'a refused pool of an unchanged configuration was closed').toBe('open');
-      expect(world.pools.size).toBe(size);
+      expect(world.pools.state().open).toBe(before);
     }),
   ),
   tenant.map((tenantId) =>
