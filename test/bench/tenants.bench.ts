@@ -28,7 +28,6 @@ await few.close();
 const all = await startBenchFleet();
 const knowsMany = await measure(all, many);
 const arrivals = await arrivalTimes(all);
-await all.close();
 
 const rows = [
   ['tenants known', String(working), String(many)],
@@ -50,6 +49,7 @@ report(['', 'worker that works for all', 'worker that knows many'], rows, {
   many: knowsMany,
   eventToFirstJobMs: { median: rounded(median(arrivals), 0), slowest: rounded(Math.max(...arrivals), 0) },
 });
+await all.close();
 
 /**
  * Onboards `known` tenants and has a first worker declare what belongs in their vhosts; then starts the one that is measured, has it do one job for each
